@@ -1,0 +1,195 @@
+"""The contract: what a plugin declares. Standard library only; nothing here imports torch.
+
+A task is a stem, a pretrained backbone with LoRA and a head, plus data and metrics. The four kinds of part are
+described below as protocols of *specs*: light frozen dataclasses that are named in a plugin at import time, are
+stored in a run's plan, and import torch only inside `build()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Union
+
+from fmhub.errors import UsageError
+from fmhub.home import valid_name
+from fmhub.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from fmhub.backbones.load import Backbone
+
+API_VERSION = (1, 0)
+"""(major, minor): a plugin that names another major, or a later minor, in its `fmhub_api` is quarantined."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a head reads of the backbone: `tokens` of each of `layers`.
+
+    `first` and `mean` give (examples, width): the first token, or the mean over real tokens. `last` is the last real
+    token. `all` gives (examples, tokens, width) with a mask. A tuple of `layers` counts hidden states from the end
+    (-1 is the last layer's); more than one gives a tuple of tensors.
+    """
+
+    tokens: Literal["first", "mean", "last", "all"] = "mean"
+    layers: tuple[int, ...] = (-1,)
+
+
+@dataclass
+class Encoded:
+    """What a stem made of one split, once: `lengths` in the stem's unit an example, and whatever it keeps in `values`."""
+
+    lengths: np.ndarray
+    values: Any
+    truncated: int = 0
+
+
+@dataclass
+class Features:
+    """What a head gets: `x` as its `Reads` asks, and for `all` the mask of real tokens (examples, tokens)."""
+
+    x: Any
+    mask: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A task's data: one Arrow table a split (`train`, `validation`, `test`, `shift:NAME`), with columns
+    `id` (string), the stem's fields, `target` and, where they exist, `group` and `time`."""
+
+    tables: Mapping[str, pa.Table]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    """What a user should know: rows dropped, duplicates removed."""
+
+
+class DataSpec(Protocol):
+    """Where rows come from and how they are split."""
+
+    def load(self) -> Splits: ...
+
+
+class BuiltStem(Protocol):
+    """A `torch.nn.Module`; its trainable parameters, if any, are trained in full."""
+
+    def encode(self, table: pa.Table) -> Encoded:
+        """Read every example once. Never sees the target."""
+
+    def batch(self, encoded: Encoded, rows: np.ndarray, random: np.random.Generator | None) -> dict[str, torch.Tensor]:
+        """Tensors of some rows, padded; with `random` given, augmented."""
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Keyword arguments of the backbone's forward; `attention_mask` says which tokens are real."""
+
+
+class StemSpec(Protocol):
+    """What turns an example into the backbone's input."""
+
+    @property
+    def unit(self) -> str:
+        """What lengths count: tokens, pixels, frames, events."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns it reads."""
+
+    def fit(self, train: pa.Table) -> StemSpec:
+        """A copy that knows what can be learnt from the training rows alone (vocabularies, scales)."""
+
+    def build(self, backbone: Backbone, recipe: Recipe) -> BuiltStem: ...
+
+
+class BuiltHead(Protocol):
+    """A `torch.nn.Module`, trained in full."""
+
+    def __call__(self, features: Features) -> Any: ...
+
+    def loss(self, outputs: Any, targets: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(sum of losses, sum of weights) over the batch; the loop divides by the global weight."""
+
+    def decode(self, outputs: Any) -> dict[str, Any]:
+        """Columns of predictions, one entry an example: `prediction` and, where there are any, `scores`."""
+
+
+class HeadSpec(Protocol):
+    """Output layer, loss, decoding and what a prediction looks like."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+    def fit(self, train: pa.Table, recipe: Recipe) -> HeadSpec:
+        """A copy that knows what can be learnt from the training targets alone (labels, scale). Raises `DataError`."""
+
+    def targets(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """The truth as arrays, one row an example. Raises `DataError` naming the row that does not fit."""
+
+    def build(self, backbone: Backbone, stem: BuiltStem, recipe: Recipe) -> BuiltHead: ...
+
+
+class BaselineSpec(Protocol):
+    """A classical method, run through the same split and the same evaluator."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> FittedBaseline: ...
+
+
+class FittedBaseline(Protocol):
+    def predict(self, rows: pa.Table) -> dict[str, Any]:
+        """The same columns as `BuiltHead.decode`. Never reads `rows["target"]`."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Frozen ends of the normalised score of one metric: floor -> 0, reference run -> 1."""
+
+    metric: str
+    floor: float
+    reference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A named, versioned downstream problem. Raise `version` whenever a score could change."""
+
+    name: str
+    title: str
+    data: DataSpec
+    head: HeadSpec
+    metrics: Sequence[Any]
+    """Names of fmhub's metrics or `Metric` objects; the first one ranks."""
+    backbone: str = "minilm-l6"
+    stem: StemSpec | None = None
+    """None: the backbone's own (its tokenizer, its patches, its log-mel)."""
+    recipe: Recipe = field(default_factory=Recipe)
+    baselines: Sequence[BaselineSpec] = ()
+    version: str = "1"
+    family: str = "other"
+    summary: str = ""
+    licence: str = ""
+    source: str = ""
+    citation: str = ""
+    group: str = ""
+    """What the `group` column stands for (document, patient, user, ...); it never crosses a split."""
+    expects: Literal["skill", "chance"] = "skill"
+    references: Sequence[Reference] = ()
+    sample: DataSpec | None = None
+    """A small set for tests, made up where the licence forbids copying."""
+
+    def __post_init__(self) -> None:
+        valid_name(self.name, "Task")
+        for name in ("metrics", "baselines", "references"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.metrics:
+            raise UsageError(f"Task {self.name!r} names no metric: the first of `metrics` ranks.")
+        for name, method in (("data", "load"), ("head", "build"), ("recipe", "lora")):
+            if not hasattr(getattr(self, name), method):
+                raise UsageError(f"Task {self.name!r}: `{name}` is {getattr(self, name)!r}, which has no `{method}`.")
+
+
+Spec = Union[DataSpec, StemSpec, HeadSpec, BaselineSpec]
