@@ -73,21 +73,8 @@ class DataSpec(Protocol):
     def load(self) -> Splits: ...
 
 
-class BuiltStem(Protocol):
-    """A `torch.nn.Module`; its trainable parameters, if any, are trained in full."""
-
-    def encode(self, table: pa.Table) -> Encoded:
-        """Read every example once. Never sees the target."""
-
-    def batch(self, encoded: Encoded, rows: np.ndarray, random: np.random.Generator | None) -> dict[str, torch.Tensor]:
-        """Tensors of some rows, padded; with `random` given, augmented."""
-
-    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Keyword arguments of the backbone's forward; `attention_mask` says which tokens are real."""
-
-
 class StemSpec(Protocol):
-    """What turns an example into the backbone's input."""
+    """What turns an example into the backbone's input. Never sees the target."""
 
     @property
     def unit(self) -> str:
@@ -100,19 +87,14 @@ class StemSpec(Protocol):
     def fit(self, train: pa.Table) -> StemSpec:
         """A copy that knows what can be learnt from the training rows alone (vocabularies, scales)."""
 
-    def build(self, backbone: Backbone, recipe: Recipe) -> BuiltStem: ...
+    def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
+        """Read every example once: tokenise, decode, resample. Raises `DataError` naming the row."""
 
+    def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
+        """Tensors of some rows, padded; with `random`, augmented at `strength` 0 to 1."""
 
-class BuiltHead(Protocol):
-    """A `torch.nn.Module`, trained in full."""
-
-    def __call__(self, features: Features) -> Any: ...
-
-    def loss(self, outputs: Any, targets: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(sum of losses, sum of weights) over the batch; the loop divides by the global weight."""
-
-    def decode(self, outputs: Any) -> dict[str, Any]:
-        """Columns of predictions, one entry an example: `prediction` and, where there are any, `scores`."""
+    def build(self, backbone: Backbone, recipe: Recipe) -> torch.nn.Module | None:
+        """The trainable part, from a batch to keyword arguments of the backbone's forward; None: they are the same."""
 
 
 class HeadSpec(Protocol):
@@ -124,10 +106,17 @@ class HeadSpec(Protocol):
     def fit(self, train: pa.Table, recipe: Recipe) -> HeadSpec:
         """A copy that knows what can be learnt from the training targets alone (labels, scale). Raises `DataError`."""
 
-    def targets(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """The truth as arrays, one row an example. Raises `DataError` naming the row that does not fit."""
+    def targets(self, table: pa.Table) -> dict[str, Any]:
+        """The truth, by name, as arrays or lists with one entry an example. Raises `DataError` naming the row."""
 
-    def build(self, backbone: Backbone, stem: BuiltStem, recipe: Recipe) -> BuiltHead: ...
+    def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
+        """The trainable layers, from `Features` to outputs; trained in full."""
+
+    def loss(self, outputs: Any, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+        """(sum of losses, sum of weights) over the batch; the loop divides by the weight of the whole step."""
+
+    def decode(self, outputs: Any) -> dict[str, Any]:
+        """Columns of predictions, one entry an example: `prediction` and, where there are any, `scores`."""
 
 
 class BaselineSpec(Protocol):
@@ -141,7 +130,7 @@ class BaselineSpec(Protocol):
 
 class FittedBaseline(Protocol):
     def predict(self, rows: pa.Table) -> dict[str, Any]:
-        """The same columns as `BuiltHead.decode`. Never reads `rows["target"]`."""
+        """The same columns as `HeadSpec.decode`. Never reads `rows["target"]`."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""Heads, one file a kind: output layer, loss, decoding. Light specs; torch is imported by their methods."""
+
+from fmhub.heads.classification import Classification
+from fmhub.heads.regression import Regression
+
+__all__ = ["Classification", "Regression"]

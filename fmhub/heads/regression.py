@@ -1,0 +1,75 @@
+"""One number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import DataError
+from fmhub.task import Reads
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from fmhub.backbones.load import Backbone
+    from fmhub.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A value in the target's own unit; trained on (value - mean) / deviation of the training part."""
+
+    reads: Reads = Reads("mean")
+    mean: float = 0.0
+    deviation: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    """Ends of the scale, where it has any: predictions are clamped to them and a target outside is refused."""
+
+    def fit(self, train: pa.Table, recipe: Recipe) -> Regression:
+        """A copy that knows the mean and the standard deviation of the training targets."""
+        values = self._values(train)
+        if values.std() == 0:
+            raise DataError(f"Every training target is {values[0]:g}: there is nothing to learn.")
+        return replace(self, mean=float(values.mean()), deviation=float(values.std()))
+
+    def targets(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """`value`: the standardised target, float32."""
+        return {"value": ((self._values(table) - self.mean) / self.deviation).astype("float32")}
+
+    def _values(self, table: pa.Table) -> np.ndarray:
+        import numpy as np
+
+        values = []
+        for row, raw in enumerate(table.column("target").to_pylist()):
+            try:
+                value = float(raw)
+            except (TypeError, ValueError):
+                value = math.nan
+            if not math.isfinite(value) or not self._inside(value):
+                scale = "" if self.low is None or self.high is None else f" from {self.low:g} to {self.high:g}"
+                raise DataError(f"Row {table.column('id')[row].as_py()}: target {raw!r} is not a number{scale}.")
+            values.append(value)
+        return np.array(values, dtype=np.float64)
+
+    def _inside(self, value: float) -> bool:
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
+        """(examples, width) -> (examples, 1)."""
+        from fmhub.heads.linear import Linear
+
+        return Linear(backbone.width, 1, recipe.dropout)
+
+    def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squared error of the standardised value."""
+        error = outputs.float().squeeze(-1) - targets["value"]
+        return error.square().sum(), error.new_tensor(float(len(error)))
+
+    def decode(self, outputs: torch.Tensor) -> dict[str, Any]:
+        """`prediction`: floats in the target's unit."""
+        values = outputs.float().squeeze(-1).double().cpu().numpy() * self.deviation + self.mean
+        return {"prediction": values.clip(self.low, self.high) if (self.low, self.high) != (None, None) else values}
