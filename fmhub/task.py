@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Union
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fmhub.errors import UsageError
 from fmhub.home import valid_name
@@ -181,4 +181,4 @@ class Task:
                 raise UsageError(f"Task {self.name!r}: `{name}` is {getattr(self, name)!r}, which has no `{method}`.")
 
 
-Spec = Union[DataSpec, StemSpec, HeadSpec, BaselineSpec]
+

@@ -1,0 +1,81 @@
+"""What a killed run resumes from: the trainable tensors, the optimiser's, the best ones so far, and the step.
+
+One safetensors file with its json in the header, written atomically: a reader sees the last whole one. Batches and random
+states are functions of (seed, step), so nothing else has to be kept.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fmhub.errors import UntrustedFile
+from fmhub.home import atomic
+
+
+@dataclass
+class Progress:
+    """How far training is: `step` optimiser steps done, and what validation said."""
+
+    step: int = 0
+    best_step: int = 0
+    best: float | None = None
+    worse: int = 0
+    """Readings since the best one."""
+    seconds: float = 0.0
+    examples: int = 0
+    finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(path: Path, progress: Progress, groups: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Write `groups` (`model`, `best`, and the optimiser's by name) and `progress` to `path`."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {f"{group}/{name}": tensor.detach().contiguous().cpu() for group, named in groups.items() for name, tensor in named.items()}
+    with atomic(path) as file:
+        file.write(to_bytes(tensors, {"progress": json.dumps(asdict(progress))}))
+
+
+def load(path: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
+    """What `save` wrote, or None where there is no checkpoint. Raises `UntrustedFile`."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                group, _, name = key.partition("/")
+                groups.setdefault(group, {})[name] = file.get_tensor(key)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UntrustedFile(f"Checkpoint {path} cannot be read: {error}. Remove it to train from the start.") from None
+    return progress, groups
+
+
+def optimiser_groups(optimiser: torch.optim.Optimizer, names: list[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """The optimiser's tensors as `{state: {parameter: tensor}}`; empty before its first step."""
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for name, parameter in zip(names, _parameters(optimiser), strict=True):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            groups.setdefault(f"optimiser.{key}", {})[name] = torch.as_tensor(value)
+    return groups
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], groups: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Put back what `optimiser_groups` took."""
+    states: dict[str, Any] = {key.removeprefix("optimiser."): named for key, named in groups.items() if key.startswith("optimiser.")}
+    for name, parameter in zip(names, _parameters(optimiser), strict=True):
+        for key, named in states.items():
+            # the step counter stays where the optimiser keeps it; moments live beside their parameter
+            optimiser.state[parameter][key] = named[name] if key == "step" else named[name].to(parameter.device)
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -1,0 +1,74 @@
+"""A stem, a backbone with its adapter and a head as one module, and one split made ready for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fmhub.backbones.adapter import attach
+from fmhub.backbones.encoder import Encoder
+from fmhub.backbones.load import Backbone
+from fmhub.recipe import Recipe
+from fmhub.task import Encoded, HeadSpec, StemSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fmhub.training.prefix import Prefix
+
+
+@dataclass
+class Part:
+    """One split: its rows, what the stem made of them, the head's targets and, where layers are frozen, their cached output."""
+
+    table: pa.Table
+    encoded: Encoded
+    targets: dict[str, Any] | None = None
+    prefix: Prefix | None = None
+
+
+class Network(nn.Module):
+    """From a stem's batch to a head's outputs."""
+
+    def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe) -> None:
+        """Attach the adapter and build stem and head; `recipe.seed` decides every initial value."""
+        super().__init__()
+        torch.manual_seed(recipe.seed)
+        attach(backbone, recipe)
+        self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone
+        self.encoder = Encoder(backbone)
+        self.stem = stem.build(backbone, recipe)
+        self.head = head.build(backbone, self.stem, recipe)
+        self.eval()
+
+    def forward(self, batch: dict[str, torch.Tensor], hidden: Any = None, start: int = 0) -> Any:
+        """`hidden`: what the layers below `start` say of the batch, where a prefix cache knows it."""
+        inputs = self.stem(batch) if self.stem is not None else batch
+        return self.head(self.encoder(inputs, self.head_spec.reads, hidden=hidden, start=start))
+
+    def outputs(self, part: Part, rows: np.ndarray, random: np.random.Generator | None = None) -> Any:
+        """The head's outputs for some rows of a part, on the network's device."""
+        device = next(self.parameters()).device
+        batch = self.stem_spec.batch(part.encoded, rows, random=random, strength=self.recipe.augment)
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        if part.prefix is None:
+            return self(batch)
+        return self(batch, hidden=part.prefix.batch(rows, device), start=part.prefix.start)
+
+    def prepare(self, table: pa.Table, *, targets: bool = True) -> Part:
+        """Encode a table once; with `targets`, its truth too."""
+        return Part(table, self.stem_spec.encode(table, self.backbone, self.recipe), self.head_spec.targets(table) if targets else None)
+
+
+def select(targets: dict[str, Any], rows: np.ndarray, device: torch.device) -> dict[str, Any]:
+    """Some rows of a head's targets: arrays become tensors, lists stay lists."""
+    return {
+        name: torch.from_numpy(values[rows]).to(device, non_blocking=True)
+        if isinstance(values, np.ndarray)
+        else [values[row] for row in rows]
+        for name, values in targets.items()
+    }

@@ -1,0 +1,148 @@
+"""What is about to run: a task with the user's changes applied, resolved before anything is trained.
+
+A plan is stored as plain data in `plan.json`: what the user asked for (`options`, from which the same plan is made again on
+`--resume`), and what came of it (recipe, fitted stem and head, hashes), from which the run is loaded when its plugin is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fmhub import hub
+from fmhub.errors import UntrustedFile, UsageError
+from fmhub.recipe import Adapter, Lora, Recipe, override
+from fmhub.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of a run, as typed; the CLI's options have the same names."""
+
+    backbone: str | None = None
+    data: str | None = None
+    test: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    set: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    seeds: int = 1
+    folds: int = 0
+    groups: str | None = None
+    limit: int | None = None
+    baseline: bool = True
+    fast: bool = False
+    budget: str | None = None
+    random_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task with every override applied, where it came from and what was asked for."""
+
+    task: Task
+    plugin: str
+    plugin_version: str
+    options: Options
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.plugin}:{self.task.name}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        first = self.task.recipe.seed
+        return tuple(range(first, first + self.options.seeds))
+
+
+def make(name: str, options: Options) -> Plan:
+    """Look the task up and apply `options`. Raises `UsageError` for anything unknown or that cannot be combined."""
+    task, plugin = hub.task(name)
+    for what, value, least in (("limit", options.limit, 1), ("seeds", options.seeds, 1), ("folds", options.folds or 2, 2)):
+        if value is not None and value < least:
+            raise UsageError(f"--{what} {value} is not allowed: it takes a whole number from {least}.")
+    changes = dict(options.set)
+    if options.seed is not None:
+        changes["seed"] = options.seed
+    task = replace(task, recipe=override(task.recipe, changes))
+    if options.backbone:
+        task = replace(task, backbone=options.backbone)
+    if options.data:
+        task = _with_data(task, options)
+    elif options.columns or options.test:
+        raise UsageError("--columns and --test describe your own data: name it with --data PATH.")
+    return Plan(task, plugin.name, plugin.version, options)
+
+
+def _with_data(task: Task, options: Options) -> Task:
+    """The task on the user's own rows: its labels are the data's."""
+    from fmhub import data
+
+    roles = {"target" if role == "label" else role: column for role, column in options.columns.items()}
+    source = data.open(str(options.data), columns=roles, test=options.test)
+    head: Any = task.head
+    names = {entry.name for entry in dataclasses.fields(head)}
+    return replace(task, data=source, head=replace(head, labels=()) if "labels" in names else head, references=())
+
+
+def describe(spec: Any) -> dict[str, Any]:
+    """A spec as plain data: its kind and its fields."""
+    fields = {entry.name: _plain(getattr(spec, entry.name)) for entry in dataclasses.fields(spec)}
+    return {"kind": kind(type(spec)), **fields}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def recipe_from(stored: dict[str, Any]) -> Recipe:
+    """A recipe as `describe` stored it; unknown keys of another version are refused by name."""
+    values = {key: value for key, value in stored.items() if key not in ("kind", "lora", "adapter")}
+    try:
+        lora = {**stored["lora"], "targets": tuple(stored["lora"]["targets"])}
+        return Recipe(**values, lora=Lora(**lora), adapter=Adapter(**stored["adapter"]))
+    except (TypeError, KeyError) as error:
+        raise UntrustedFile(f"plan.json: the recipe cannot be read: {error}.") from None
+
+
+def spec_from(stored: dict[str, Any], declared: Any) -> Any:
+    """A stem or head as `describe` stored it: fmhub's own kinds from their fields, a plugin's from the spec it declares.
+
+    `declared` is the task's spec where the plugin is still there, else None. Only kinds that fmhub or the task names are made.
+    """
+    from fmhub import heads, stems
+
+    wanted = str(stored.get("kind", ""))
+    known = {kind(cls): cls for room in (heads, stems) for cls in map(room.__dict__.get, room.__all__) if isinstance(cls, type)}
+    if declared is not None:
+        known.setdefault(kind(type(declared)), type(declared))
+    if wanted not in known:
+        raise UntrustedFile(f"This run needs {wanted}, which no installed plugin declares: install the plugin that made it.")
+    cls: Any = known[wanted]
+    hints = {entry.name: entry for entry in dataclasses.fields(cls)}
+    return cls(**{name: _rebuild(hints[name], value) for name, value in stored.items() if name in hints})
+
+
+def kind(cls: type) -> str:
+    """`package:Class`, with the module left out where it is named like the class."""
+    return f"{cls.__module__.removesuffix('.' + cls.__name__.lower())}:{cls.__name__}"
+
+
+def _rebuild(entry: dataclasses.Field[Any], value: Any) -> Any:
+    default: Any = entry.default
+    if dataclasses.is_dataclass(default) and isinstance(value, dict):
+        return type(default)(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})  # type: ignore[operator]
+    return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
