@@ -20,6 +20,12 @@ def home() -> Path:
     return Path(os.environ.get("FMHUB_HOME") or Path.home() / ".fmhub").expanduser().absolute()
 
 
+def registry() -> Path:
+    """The shipped folder of plugins, cards and reference results: inside the wheel, or the repository's in a checkout."""
+    inside = Path(__file__).with_name("registry")
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "registry"
+
+
 def offline() -> bool:
     """Whether `FMHUB_OFFLINE` (or the hub's own `HF_HUB_OFFLINE`) forbids every socket."""
     return any(os.environ.get(name, "").lower() in {"1", "true", "yes", "on"} for name in ("FMHUB_OFFLINE", "HF_HUB_OFFLINE"))
