@@ -1,0 +1,186 @@
+"""From a stem's batch to what the head reads, through the model's own forward.
+
+A cached prefix is replayed by swapping layers inside that forward, so that masks, rotary positions and norms stay the
+model's own. Plain layers take the packed path instead where it applies (see `fmhub.backbones.packed`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from fmhub.backbones.load import Backbone
+from fmhub.task import Features, Reads
+
+
+class Encoder(nn.Module):
+    """The backbone as a module. Frozen parts stay in eval mode while training: only an adapter's own dropout is active."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.model = backbone.model
+        self.structure = backbone.structure
+        self.accepted = set(inspect.signature(self.structure.core.forward).parameters)
+
+    @property
+    def width(self) -> int:
+        return self.structure.width
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        if all(parameter.requires_grad for parameter in self.model.parameters()):
+            return self
+        self.model.eval()
+        for module in self.model.modules():
+            dropout = getattr(module, "lora_dropout", None)
+            if isinstance(dropout, nn.Module):
+                dropout.train(mode)
+        return self
+
+    def forward(self, inputs: Mapping[str, torch.Tensor], reads: Reads, *, hidden: torch.Tensor | None = None, start: int = 0) -> Features:
+        """What the head reads of a batch. `inputs` are keyword arguments of the model's forward.
+
+        `hidden` is what `prefix` says: the input of layer `start`, padded (examples, tokens, width) or with the real
+        tokens of all examples one after another (tokens, width). Nothing below `start` is computed then.
+        """
+        with _recorded(self.structure.layers, reads.layers) as recorded, self._replayed(inputs, hidden, start):
+            last = self._run(inputs)[0]
+        states = tuple(last if layer == -1 else recorded[layer] for layer in reads.layers)
+        mask = token_mask(inputs, last)
+        chosen = tuple(_tokens(state, mask, reads.tokens) for state in states)
+        return Features(chosen if len(chosen) > 1 else chosen[0], mask if reads.tokens == "all" else None)
+
+    @torch.no_grad()
+    def prefix(self, inputs: Mapping[str, torch.Tensor], start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The input of layer `start` (examples, tokens, width) and the mask of real tokens; layers above do not run."""
+        layers = self.structure.layers
+        if start < len(layers):
+            handle = layers[start].register_forward_pre_hook(_stop_before, with_kwargs=True)
+        else:
+            handle = layers[-1].register_forward_hook(_stop_after)
+        try:
+            self._run(inputs)
+        except _Reached as reached:
+            return reached.hidden, token_mask(inputs, reached.hidden)
+        finally:
+            handle.remove()
+        raise AssertionError("the model's forward never reached its layers")
+
+    def _run(self, inputs: Mapping[str, torch.Tensor]) -> Any:
+        extra = {"use_cache": False} if "use_cache" in self.accepted else {}
+        return self.structure.core(**{name: value for name, value in inputs.items() if name in self.accepted}, **extra)
+
+    @contextmanager
+    def _replayed(self, inputs: Mapping[str, torch.Tensor], hidden: torch.Tensor | None, start: int) -> Iterator[None]:
+        """Layers below `start` do nothing and the last of them gives `hidden`."""
+        if hidden is None or start == 0:
+            yield
+            return
+        if hidden.ndim == 2:
+            hidden = pad(hidden, inputs)
+        layers = self.structure.layers
+        swapped = [_Skip(layer, hidden) for layer in layers[:start]]
+        owner, name = self.structure.owner, self.structure.attribute
+        owner._modules[name] = nn.ModuleList([*swapped, *layers[start:]])
+        try:
+            yield
+        finally:
+            owner._modules[name] = layers
+
+
+def token_mask(inputs: Mapping[str, torch.Tensor], states: torch.Tensor) -> torch.Tensor:
+    """The real tokens of `states` (examples, tokens), bool; where a model shortens its input, the mask shrinks with it."""
+    mask, tokens = inputs.get("attention_mask"), states.shape[1]
+    if mask is None:
+        return torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+    return mask[:, :: max(1, mask.shape[1] // tokens)][:, :tokens].bool()
+
+
+def pad(flat: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(tokens of all examples, width) -> (examples, tokens, width), zeros where a token is padding."""
+    mask = inputs.get("attention_mask")
+    if mask is None or int(mask.sum()) != len(flat):
+        count = len(next(iter(inputs.values())))
+        return flat.view(count, -1, flat.shape[1])
+    padded = flat.new_zeros(*mask.shape, flat.shape[1])
+    padded[mask.bool()] = flat
+    return padded
+
+
+def _tokens(state: torch.Tensor, mask: torch.Tensor, tokens: str) -> torch.Tensor:
+    if tokens == "first":
+        return state[:, 0]
+    if tokens == "last":
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        return state[torch.arange(len(state), device=state.device), (mask * positions).argmax(1)]
+    if tokens == "mean":
+        weights = mask.to(state.dtype)[..., None]
+        return (state * weights).sum(1) / weights.sum(1)
+    return state
+
+
+@contextmanager
+def _recorded(layers: nn.ModuleList, wanted: tuple[int, ...]) -> Iterator[dict[int, torch.Tensor]]:
+    """Outputs of the layers that `wanted` names from the end, raw; the last one (-1) is the model's own output instead."""
+    recorded: dict[int, torch.Tensor] = {}
+
+    def keep(index: int) -> Any:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            recorded[index] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [layers[index].register_forward_hook(keep(index)) for index in wanted if index != -1]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Skip(nn.Module):
+    """Stands for a layer whose output is known; answers in the layer's own form (a tensor or a tuple)."""
+
+    def __init__(self, layer: nn.Module, hidden: torch.Tensor) -> None:
+        super().__init__()
+        self.__dict__["layer"] = layer  # not a child: nothing of it runs or is listed
+        self.hidden = hidden
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        return (self.hidden,) if _gives_tuple(self.layer, arguments, named) else self.hidden
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.layer, name)  # models read a layer's attention kind
+
+
+def _gives_tuple(layer: nn.Module, arguments: Any, named: Any) -> bool:
+    """Whether this class of layer answers with a tuple: tried out once a class."""
+    kind = type(layer)
+    if kind not in _TUPLES:
+        with torch.no_grad():
+            _TUPLES[kind] = isinstance(layer(*arguments, **named), tuple)
+    return _TUPLES[kind]
+
+
+_TUPLES: dict[type, bool] = {}
+
+
+class _Reached(Exception):
+    def __init__(self, hidden: torch.Tensor) -> None:
+        self.hidden = hidden
+
+
+def _stop_before(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    raise _Reached(arguments[0] if arguments else named["hidden_states"])
+
+
+def _stop_after(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    raise _Reached(output[0] if isinstance(output, tuple) else output)
