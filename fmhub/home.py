@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from fmhub.errors import FmhubError, UsageError
+from fmhub.errors import FmhubError, UntrustedFile, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -57,16 +58,16 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-        with open(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+        with os.fdopen(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
         sync_folder(path.parent)
     except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
         if isinstance(error, OSError):
             raise FmhubError(f"Cannot write {path}: {error.strerror or error}.") from None
         raise
@@ -85,3 +86,32 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path, *, limit: int = 64 << 20) -> Any:
+    """JSON of at most `limit` bytes; see `strict_json`. Raises `UntrustedFile`."""
+    try:
+        if path.stat().st_size > limit:
+            raise ValueError(f"it is larger than {limit} bytes")
+        return strict_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UntrustedFile(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise UntrustedFile(f"{path} cannot be read: {error}.") from None
+
+
+def strict_json(data: bytes) -> Any:
+    """JSON without doubled keys, NaN, infinities or absurd depth; `ValueError` otherwise."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(items)) < len(items):
+            raise ValueError("a key stands twice")
+        return found
+
+    def constant(name: str) -> Any:
+        raise ValueError(f"{name} is not a number")
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None

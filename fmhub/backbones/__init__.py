@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fmhub.artifacts import Debian, File, Hub, Local, Npm, Wheel
-from fmhub.backbones.cards import Card, builtin, card
+from fmhub.backbones.cards import Card, as_entry_of, builtin, card, from_entry
 
-__all__ = ["Card", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "builtin", "card"]
+__all__ = ["Card", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "as_entry_of", "builtin", "card", "from_entry"]

@@ -18,7 +18,7 @@ from torch import nn
 
 from fmhub.backbones.load import Backbone
 from fmhub.errors import UntrustedFile, UsageError, nearest
-from fmhub.home import atomic, write_text
+from fmhub.home import atomic, read_json, strict_json, write_text
 from fmhub.recipe import Recipe, layers
 
 _JSON_LIMIT = 1 << 20
@@ -112,13 +112,13 @@ def load_into(network: nn.Module, path: Path) -> dict[str, Any]:
     return dict(meta["meta"])
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """The `meta` that was saved beside the tensors of `path`. Raises `UntrustedFile`."""
+    return dict(_sidecar(path.with_suffix(".json"))["meta"])
+
+
 def _sidecar(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _JSON_LIMIT:
-            raise UntrustedFile(f"{path} is larger than {_JSON_LIMIT} bytes: it is not one of fmhub's.")
-        found = strict_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UntrustedFile(f"{path} cannot be read: {error}.") from None
+    found = read_json(path, limit=_JSON_LIMIT)
     if not isinstance(found, dict) or found.get("format") != 1 or not isinstance(found.get("meta"), dict) or "sha256" not in found:
         raise UntrustedFile(f"{path} is not an adapter's json of format 1.")
     return found
@@ -157,19 +157,3 @@ def _check_header(path: Path, data: bytes, wanted: Mapping[str, torch.Tensor]) -
             got = f"{found[name][1]} {list(found[name][0])}"
             raise UntrustedFile(f"Adapter {path}: tensor {name} is {got}, it must be {dtype} {list(shape)}.")
 
-
-def strict_json(data: bytes) -> Any:
-    """JSON without duplicate keys, NaN, infinities or absurd depth; `ValueError` otherwise."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in items}) < len(items):
-            raise ValueError("a key stands twice")
-        return dict(items)
-
-    def constant(name: str) -> Any:
-        raise ValueError(f"{name} is not a number")
-
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None

@@ -8,6 +8,7 @@ log.jsonl             one line a reading         report.html      made on demand
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -16,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmhub.errors import FmhubError, UntrustedFile, UsageError, nearest
-from fmhub.home import atomic, home, make_folder, valid_name, write_text
+from fmhub.home import atomic, home, make_folder, read_json, valid_name, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-MAX_JSON = 64 << 20
 
 
 def new_id(task: str) -> str:
@@ -58,6 +57,16 @@ def find(run: str | Path) -> Path:
     if len(names) > 1:
         raise UsageError(f"Run {run} is not unique: {', '.join(sorted(names)[:5])}.")
     raise UsageError(f"No run {str(run)!r} under {runs_home()}.{nearest(str(run), known)} `fmhub runs` lists them.")
+
+
+def find_last(name: str) -> Path:
+    """The folder of run `name`, or of the last complete run of the task `name`. Raises `UsageError`."""
+    done = [
+        row
+        for row in listing()
+        if row["status"] == "done" and name in (row["task"]["name"], f"{row['task']['plugin']}:{row['task']['name']}")
+    ]
+    return Path(done[-1]["folder"]) if done else find(name)
 
 
 def _known() -> Iterator[tuple[str, Path]]:
@@ -102,28 +111,6 @@ def remove(run: str | Path) -> Path:
     (runs_home() / f"{read_plan(folder)['id']}.link").unlink(missing_ok=True)
     shutil.rmtree(folder)
     return folder
-
-
-def read_json(path: Path) -> Any:
-    """JSON of bounded size without NaN and doubled keys. Raises `UntrustedFile`."""
-    try:
-        if path.stat().st_size > MAX_JSON:
-            raise ValueError("it is too large")
-        return json.loads(path.read_bytes(), object_pairs_hook=_unique, parse_constant=_refuse)
-    except FileNotFoundError:
-        raise UntrustedFile(f"{path} is missing.") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise UntrustedFile(f"{path} cannot be read: {error}.") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(result := dict(pairs)) != len(pairs):
-        raise ValueError("a key stands twice")
-    return result
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def dumps(value: Any) -> str:
@@ -187,3 +174,11 @@ def read_table(path: Path) -> pa.Table:
 def baseline_file(folder: Path, name: str) -> Path:
     """Where the predictions of a baseline lie."""
     return folder / "baselines" / f"{valid_name(name, 'Baseline')}.parquet"
+
+
+def discard_if_empty(run: str, folder: Path) -> None:
+    """Take away the folder of a run that failed before its plan was written: nothing half-made stays behind."""
+    if not (folder / "plan.json").is_file():
+        for path in (folder, runs_home() / f"{run}.link"):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()

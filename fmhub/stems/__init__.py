@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fmhub.errors import UsageError
 from fmhub.stems.text import Text
 from fmhub.task import StemSpec
 
 __all__ = ["Text", "own"]
 
-_OWN: dict[str, StemSpec] = {"text": Text()}
+_OWN: dict[str, tuple[StemSpec, str]] = {"text": (Text(), "tokenizer.json")}
+"""By modality: the stem, and the file that tells it where a backbone's card does not name its modality."""
 
 
-def own(modality: str) -> StemSpec:
-    """The stem that a backbone of this modality brings itself. Raises `UsageError` where there is none."""
-    if modality not in _OWN:
-        raise UsageError(f"A backbone of modality {modality!r} has no stem of its own: name one in the task (`stem=...`).")
-    return _OWN[modality]
+def own(modality: str, files: Sequence[str] = ()) -> StemSpec:
+    """The stem that a backbone of this modality, or with these files, brings itself. Raises `UsageError` where there is none."""
+    if modality in _OWN:
+        return _OWN[modality][0]
+    for stem, file in _OWN.values():
+        if not modality and file in files:
+            return stem
+    raise UsageError(f"A backbone of modality {modality!r} has no stem of its own: name one in the task (`stem=...`).")

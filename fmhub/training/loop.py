@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT_SECONDS = 15.0
-Log = Callable[[int, int, dict[str, float]], None]
-"""Called with (step, total steps, values)."""
+Log = Callable[[int, int, dict[str, float], float], None]
+"""Called with (step, total steps, values, steps a second)."""
 
 
 def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerator: Accelerator, checkpoint: Path, log: Log) -> Progress:
@@ -44,7 +44,8 @@ def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerato
     plan = Schedule(train.encoded.lengths, recipe)
     progress, best = _resume(checkpoint, named, optimiser, names)
     loss, weight = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
-    saved = started = time.monotonic()
+    first, began = progress.step, time.monotonic()
+    saved = started = began
 
     while progress.step < plan.total and not progress.finished:
         network.train()
@@ -70,7 +71,7 @@ def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerato
                 values["validation"] = score = judge()
                 best = _remember(progress, score, named, best, recipe.patience)
                 progress.history.append({"step": progress.step, **values})
-            log(progress.step, plan.total, values)
+            log(progress.step, plan.total, values, (progress.step - first) / (time.monotonic() - began))
         now = time.monotonic()
         if reading or now - saved > CHECKPOINT_SECONDS:
             progress.seconds, started, saved = progress.seconds + now - started, now, now

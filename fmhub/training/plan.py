@@ -86,6 +86,13 @@ def _with_data(task: Task, options: Options) -> Task:
     return replace(task, data=source, head=replace(head, labels=()) if "labels" in names else head, references=())
 
 
+def replan(stored: dict[str, Any]) -> Plan:
+    """The plan of a stored run, made again from what its user asked for."""
+    known = {entry.name for entry in dataclasses.fields(Options)}
+    options = {name: value for name, value in stored["options"].items() if name in known}
+    return make(f"{stored['task']['plugin']}:{stored['task']['name']}", Options(**options))
+
+
 def describe(spec: Any) -> dict[str, Any]:
     """A spec as plain data: its kind and its fields."""
     fields = {entry.name: _plain(getattr(spec, entry.name)) for entry in dataclasses.fields(spec)}

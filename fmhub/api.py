@@ -1,0 +1,138 @@
+"""fmhub in Python and in notebooks; the command line calls nothing else.
+
+import fmhub
+
+record = fmhub.run("sentiment", limit=2000, set={"lr": 2e-3})   # the record, as plain data
+record["scores"]["test"]["accuracy"]                            # {'value': ..., 'low': ..., 'high': ..., 'n': ...}
+
+predictor = fmhub.load(record["id"])                            # or a run's folder
+predictor.predict(["What a fine day."])                         # [{'prediction': 'positive', 'scores': {...}}]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import DataError, Stopped, UsageError, nearest
+from fmhub.runs import folder as run_folder
+from fmhub.training.plan import Options, Plan, make, replan
+
+if TYPE_CHECKING:
+    from fmhub.training.network import Network
+
+
+def plan(task: str, **options: Any) -> Plan:
+    """Resolve what `run` would do, without doing it. `options` are the fields of `fmhub.training.plan.Options`.
+
+    Raises `UsageError` for an unknown task, option or recipe key, with the nearest names.
+    """
+    known = [entry.name for entry in dataclasses.fields(Options)]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"Unknown option {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
+    return make(task, Options(**options))
+
+
+def run(
+    task: str, *, resume: str | Path | None = None, output: str | Path | None = None, quiet: bool = True, **options: Any
+) -> dict[str, Any]:
+    """Run a task and return its record (the keys of `run.json`); it is on the local board afterwards.
+
+    `resume` takes a run's id or folder and goes on where it stopped, with that run's own options.
+    `output` names a folder (absent or empty) for the run. Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
+    """
+    from fmhub.training.execute import execute
+    from fmhub.training.reporting import Reporter
+
+    if resume is not None:
+        folder, identity, todo = _resumed(task, resume, options)
+        if (folder / "run.json").is_file():
+            return run_folder.read_record(folder)
+    else:
+        todo = plan(task, **options)
+        identity, folder = run_folder.create(todo.task.name, Path(output) if output is not None else None)
+    try:
+        result = execute(todo, identity, folder, Reporter(quiet=quiet))
+    except KeyboardInterrupt:
+        raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}") from None
+    except BaseException:
+        run_folder.discard_if_empty(identity, folder)
+        raise
+    from fmhub.leaderboard import store
+
+    store.add(folder)
+    return result
+
+
+def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Path, str, Plan]:
+    folder = run_folder.find(run)
+    stored = run_folder.read_plan(folder)
+    names = (stored["task"]["name"], f"{stored['task']['plugin']}:{stored['task']['name']}")
+    if task not in names:
+        raise UsageError(f"Run {stored['id']} is of task {names[0]}, not {task}: fmhub run {names[0]} --resume {stored['id']}")
+    if changed := [name for name, value in options.items() if value != getattr(Options(), name)]:
+        raise UsageError(f"A resumed run keeps its own options: leave out {', '.join('--' + name.replace('_', '-') for name in changed)}.")
+    return folder, str(stored["id"]), replan(stored)
+
+
+class Predictor:
+    """A run's adapter on its backbone, ready to predict. Made by `load`."""
+
+    def __init__(self, network: Network, stored: Mapping[str, Any]) -> None:
+        from accelerate import Accelerator
+
+        self.plan = stored
+        self._network, self._accelerator = network, Accelerator()
+        network.to(self._accelerator.device)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that an input has, in order."""
+        return self._network.stem_spec.fields
+
+    def predict(self, inputs: Iterable[Any]) -> list[dict[str, Any]]:
+        """One mapping an input: `prediction`, and `scores` by label where the head has labels.
+
+        An input is a mapping of the task's fields, or for a task of one field its bare value.
+        Raises `DataError` naming the input that does not fit.
+        """
+        import pyarrow as pa
+
+        from fmhub.training.loop import predict
+
+        rows = [self._row(number, value) for number, value in enumerate(inputs)]
+        if not rows:
+            return []
+        columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in self.fields}
+        table = pa.table({"id": [str(number) for number in range(len(rows))], **columns})
+        found = predict(self._network, self._network.prepare(table, targets=False), self._accelerator)
+        return [self._readable({name: values[number] for name, values in found.items()}) for number in range(len(rows))]
+
+    def _row(self, number: int, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            value = {self.fields[0]: value} if len(self.fields) == 1 else {}
+        if missing := [name for name in self.fields if name not in value]:
+            raise DataError(f"Input {number + 1} lacks {', '.join(missing)}: this task reads {', '.join(self.fields)}.")
+        return value
+
+    def _readable(self, row: dict[str, Any]) -> dict[str, Any]:
+        labels: Sequence[str] | None = getattr(self._network.head_spec, "labels", None)
+        if labels and "scores" in row:
+            row["scores"] = {label: float(score) for label, score in zip(labels, row["scores"], strict=True)}
+        prediction = row["prediction"]
+        row["prediction"] = prediction.item() if hasattr(prediction, "item") else prediction
+        return row
+
+
+def load(run: str | Path) -> Predictor:
+    """The trained model of a run, by id or folder; it needs the backbone, not the plugin, where stem and head are fmhub's own.
+
+    Raises `UsageError` for an unknown run and `UntrustedFile` for an adapter that is not what the run saved.
+    """
+    from fmhub.training.restore import restore
+
+    folder = run_folder.find(run)
+    return Predictor(restore(folder), run_folder.read_plan(folder))

@@ -1,0 +1,55 @@
+"""`fmhub run`: train, score, compare, record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, metavar="TASK...")
+@click.option("--all", "every", is_flag=True, help="Run every task of every plugin.")
+@click.option("--backbone", metavar="B", help="A card's name, hub:org/name or a folder.")
+@click.option("--data", metavar="PATH", help="Your own rows: csv, jsonl, parquet, a folder, or hf:name[:config].")
+@click.option("--test", metavar="PATH", help="Held-out rows to --data; split off where left out.")
+@click.option("--columns", metavar="ROLE=NAME,...", help="Which column is what, e.g. text=review,label=stars.")
+@click.option("--set", "changes", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe, e.g. recipe.lora.rank=16.")
+@click.option("--seed", type=int, metavar="N", help="Decides every random choice.")
+@click.option("--seeds", type=int, default=1, metavar="N", help="Train N seeds; scores are their mean.")
+@click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")
+@click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
+@click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
+@click.option("--json", "as_json", is_flag=True, help="Print the record (a list for several tasks) and nothing else.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: str | None, as_json: bool, **given: Any) -> None:
+    """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
+    from fmhub import api, hub
+
+    if every == bool(tasks):
+        raise click.UsageError("Name one or more tasks, or --all. `fmhub tasks` lists them.")
+    names = [found.full_name for found in hub.tasks()] if every else list(tasks)
+    if len(names) > 1 and (given["resume"] or given["output"]):
+        raise click.UsageError("--resume and --output take one task.")
+    options = {**given, "columns": _pairs("--columns", columns.split(",") if columns else ()), "set": _pairs("--set", changes)}
+    records = []
+    for name in names:
+        records.append(api.run(name, **options))
+        if not as_json:
+            from fmhub.cli.show import summary
+
+            summary(records[-1])
+    if as_json:
+        from fmhub.runs.folder import dumps
+
+        click.echo(dumps(records if len(names) > 1 else records[0]), nl=False)
+
+
+def _pairs(option: str, entries: Any) -> dict[str, str]:
+    """`a=b` entries as a mapping."""
+    pairs = [entry.partition("=") for entry in entries]
+    for key, sign, value in pairs:
+        if not (key.strip() and sign and value.strip()):
+            raise click.UsageError(f"{option} takes NAME=VALUE, not {key + sign + value!r}.")
+    return {key.strip(): value.strip() for key, _, value in pairs}

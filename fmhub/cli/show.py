@@ -1,0 +1,44 @@
+"""How scores, times and sizes look on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+def summary(record: Mapping[str, Any]) -> None:
+    """The last lines of a run: its name, its score and the baselines' with intervals, rate and time."""
+    name, cost = record["primary"], record["cost"]
+    best = record["scores"]["test"][name]
+    rows = [("", record["task"]["name"], best, None)]
+    rows += [("baseline", row["name"], row["scores"]["test"][name], row["difference"]) for row in record["baselines"]]
+    click.echo(f"run       {record['id']}")
+    click.echo(f"{name:<9} {best['n']} test examples, 95 % intervals")
+    for kind, title, score, gap in rows:
+        line = f"{kind or 'adapter':<9} {title:<22} {interval(score)}"
+        click.echo(line + (f"   adapter is {interval(gap, sign=True)} ahead" if gap else ""))
+    for split, scores in record["scores"].items():
+        if split.startswith("shift:"):
+            click.echo(f"{'shift':<9} {split.removeprefix('shift:'):<22} {interval(scores[name])}")
+    for note in record["notes"]:
+        click.echo(f"note      {note}")
+    rate, size = f"{cost['samples_per_second']:.0f} examples/s", f"{cost['trainable_parameters'] / 1e3:,.0f} k of"
+    click.echo(f"trained   {size} {cost['total_parameters'] / 1e6:.1f} M parameters, {rate}, {seconds(cost['train_seconds'])}")
+    click.echo(f"time      {seconds(cost['total_seconds'])} in all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB at most")
+
+
+def interval(score: Mapping[str, Any], *, sign: bool = False) -> str:
+    """`0.851 [0.840, 0.862]`; without ends where the data give none."""
+    form = "+.3f" if sign else ".3f"
+    if score["value"] is None:
+        return "undefined"
+    ends = f" [{score['low']:{form}}, {score['high']:{form}}]" if score["low"] is not None else " [no interval]"
+    return f"{score['value']:{form}}{ends}"
+
+
+def seconds(value: float) -> str:
+    """`42 s` or `3 min 05 s`."""
+    whole = round(value)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

@@ -1,0 +1,36 @@
+"""The record: what ran, what came out, what it cost. Its keys are a contract; other tools read them.
+
+Seconds are wall seconds unless named cpu; memory and sizes are bytes; latency is milliseconds for one example alone.
+Every score is {value, low, high, n}: a 95 % bootstrap interval over the `n` examples of its split, low <= value <= high,
+or null ends where the data cannot give one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def record(plan: dict[str, Any], **measured: Any) -> dict[str, Any]:
+    """The record of a complete run, from its stored plan and what was measured."""
+    return {
+        "id": plan["id"],
+        "status": "done",
+        "started": plan["started"],
+        "task": plan["task"],
+        "backbone": plan["backbone"],
+        "data": plan["data"],
+        "recipe": plan["recipe"],
+        "seed": plan["recipe"]["seed"],
+        "seeds": plan["options"]["seeds"],
+        "scores": measured["scores"],
+        "primary": measured["primary"],
+        "normalised": measured["normalised"],
+        "baselines": measured["baselines"],
+        "folds": plan["options"]["folds"] or None,
+        "groups": measured.get("groups"),
+        "privacy": None,
+        "cost": measured["cost"],
+        "environment": measured["environment"],
+        "test_readings": measured["test_readings"],
+        "notes": measured["notes"],
+    }
