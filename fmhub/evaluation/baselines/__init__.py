@@ -1,0 +1,10 @@
+"""Classical methods that a task declares, one file a kind. Light specs; scikit-learn is imported by their `fit`.
+
+Every baseline is fitted on the training rows that the adapter saw, tuned on the same validation rows, and predicts in
+the same columns.
+"""
+
+from fmhub.evaluation.baselines.simple import Majority, Mean
+from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
+
+__all__ = ["Majority", "Mean", "TfidfLogistic", "TfidfRidge"]
