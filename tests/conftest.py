@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,38 @@ def reviews(tmp_path: Path) -> Path:
 
 def pytest_configure() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+_TEXT_SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100}
+_IMAGE_SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 16, "patch_size": 4}
+_SHAPES: dict[str, dict[str, Any]] = {
+    "bert": {**_TEXT_SHAPE, "max_position_embeddings": 64},
+    "roberta": {**_TEXT_SHAPE, "max_position_embeddings": 66, "pad_token_id": 1},
+    "llama": {**_TEXT_SHAPE, "num_key_value_heads": 2, "max_position_embeddings": 64},
+    "vit": {**_IMAGE_SHAPE, "intermediate_size": 64},
+    "dinov2": {**_IMAGE_SHAPE, "mlp_ratio": 2},
+    "whisper": {
+        "vocab_size": 100, "num_mel_bins": 8, "d_model": 32, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_source_positions": 10, "max_target_positions": 16,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def shaped(tmp_path: Path) -> Callable[..., Any]:
+    """`shaped("vit")`: a random backbone of that architecture, 3 layers, 32 wide; `save=True` reads its weights from a file."""
+
+    def make(kind: str, *, save: bool = False, **changes: Any) -> Any:
+        import transformers
+
+        from fmhub.backbones.load import load
+
+        config = transformers.AutoConfig.for_model(kind, **{**_SHAPES[kind], **changes})
+        folder = tmp_path / kind
+        config.save_pretrained(folder)
+        if save:
+            transformers.AutoModel.from_config(config).save_pretrained(folder)
+        return load(folder, sha256="0" * 64, random=not save)
+
+    return make

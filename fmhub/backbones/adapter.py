@@ -156,4 +156,3 @@ def _check_header(path: Path, data: bytes, wanted: Mapping[str, torch.Tensor]) -
         if found[name] != (shape, dtype):
             got = f"{found[name][1]} {list(found[name][0])}"
             raise UntrustedFile(f"Adapter {path}: tensor {name} is {got}, it must be {dtype} {list(shape)}.")
-

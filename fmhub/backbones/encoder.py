@@ -25,6 +25,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = backbone.model
         self.structure = backbone.structure
+        self.packed = None
         self.accepted = set(inspect.signature(self.structure.core.forward).parameters)
 
     @property

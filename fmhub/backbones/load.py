@@ -74,15 +74,16 @@ def load(
 ) -> Backbone:
     """Load the model of `folder`, whose weights were checked against `sha256` before.
 
-    `options` override fields of its config (image size, context); `random` leaves the weights at a random start of the
+    `options` override the card's and fields of the config (image size, context); `random` leaves the weights at a random start of the
     same shape and needs no weights file. Raises `FmhubError`, or `UsageError` for an unknown option.
     """
     import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    name, folder = card.name if card is not None else folder.name, Path(folder)
-    config = _config(folder, name, dict(options or {}))
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    name = card.name if card is not None else folder.name
+    options = {**(card.options if card is not None else {}), **(options or {})}
+    config = _config(folder, name, options)
     kind = _class(config, name)
     extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     # what the checkpoint lacks starts at random: the same random numbers for every run, whatever the state of the caller's
@@ -90,10 +91,10 @@ def load(
         torch.manual_seed(0)
         model, missing = _random(kind, config, extra) if random else _pretrained(kind, folder, config, extra, name)
     model.eval().requires_grad_(False)
-    return Backbone(name=name, sha256=sha256, model=model, folder=folder, missing=missing, options=dict(options or {}))
+    return Backbone(name=name, sha256=sha256, model=model, folder=folder, missing=missing, options=options)
 
 
-def _config(folder: Path, name: str, options: dict[str, Any]) -> Any:
+def _config(folder: Path, name: str, options: Mapping[str, Any]) -> Any:
     from transformers import AutoConfig
 
     try:

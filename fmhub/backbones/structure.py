@@ -33,7 +33,7 @@ def find(model: nn.Module) -> Structure:
     config: Any = model.config
     core: Any = model
     if getattr(config, "is_encoder_decoder", False) and hasattr(model, "get_encoder"):
-        core = model.get_encoder()
+        core = core.get_encoder()
         config = getattr(core, "config", config)
     counts = {getattr(config, "num_hidden_layers", None), getattr(config, "encoder_layers", None)} - {None}
     found = [
