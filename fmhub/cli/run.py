@@ -29,7 +29,7 @@ def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: 
 
     if every == bool(tasks):
         raise click.UsageError("Name one or more tasks, or --all. `fmhub tasks` lists them.")
-    names = [found.full_name for found in hub.tasks()] if every else list(tasks)
+    names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
     options = {**given, "columns": _pairs("--columns", columns.split(",") if columns else ()), "set": _pairs("--set", changes)}

@@ -44,7 +44,7 @@ def load_data(plan: Plan) -> Splits:
 def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Run `plan` in `folder` and return the record; goes on where an interrupted run of the same plan stopped."""
     clock = cost.Clock()
-    card = backbones.card(plan.task.backbone, hub.backbones())
+    card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
     splits = load_data(plan)
     stored = plan_json(plan, run, splits, stem, card)

@@ -68,6 +68,7 @@ def make(name: str, options: Options) -> Plan:
     task = replace(task, recipe=override(task.recipe, changes))
     if options.backbone:
         task = replace(task, backbone=options.backbone)
+    options = replace(options, data=_absolute(options.data), test=_absolute(options.test))
     if options.data:
         task = _with_data(task, options)
     elif options.columns or options.test:
@@ -75,12 +76,18 @@ def make(name: str, options: Options) -> Plan:
     return Plan(task, plugin.name, plugin.version, options)
 
 
+def _absolute(path: str | None) -> str | None:
+    """Where a file lies whatever the folder that a later resume is started from."""
+    return path if path is None or path.startswith("hf:") else str(Path(path).expanduser().absolute())
+
+
 def _with_data(task: Task, options: Options) -> Task:
     """The task on the user's own rows: its labels are the data's."""
     from fmhub import data
 
     roles = {"target" if role == "label" else role: column for role, column in options.columns.items()}
-    source = data.open(str(options.data), columns=roles, test=options.test)
+    stem = task.stem
+    source = data.open(str(options.data), columns=roles, test=options.test, fields=stem.fields if stem is not None else ())
     head: Any = task.head
     names = {entry.name for entry in dataclasses.fields(head)}
     return replace(task, data=source, head=replace(head, labels=()) if "labels" in names else head, references=())
