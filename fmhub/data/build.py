@@ -28,14 +28,26 @@ def load(spec: Data) -> Splits:
     raw = {ALIASES.get(name, name): table for name, table in read(spec).items()}
     where = spec.files[0][1] if spec.files else f"{getattr(spec.function, '__name__', 'rows')}()"
     tables = {name: with_roles(table, columns, where, prefix=f"{name}-" if name else "") for name, table in raw.items()}
+    notes = _tell_apart(tables)
     given = _by_column(tables[""], where) if list(tables) == [""] else tables
     fields = spec.fields or tuple(role for role in columns if role not in ROLES)
     rule = spec.split or (Random() if list(given) == [""] else Given())
-    parts, notes = rule.split(given, fields)
+    parts, more = rule.split(given, fields)
     _check(parts, where, classes="label" in columns or any("label" in table.column_names for table in raw.values()))
-    if isinstance(rule, LeaveLastOut) is False:
+    if not isinstance(rule, LeaveLastOut):
         splitting.check_groups(parts)
-    return Splits(tables=parts, fingerprint=fingerprint(parts), notes=tuple(notes))
+    return Splits(tables=parts, fingerprint=fingerprint(parts), notes=(*notes, *more))
+
+
+def _tell_apart(tables: dict[str, pa.Table]) -> list[str]:
+    """Start ids with their split's name where files that came apart use the same ones."""
+    ids = [name for table in tables.values() for name in pc.unique(table["id"]).to_pylist()]
+    if len(set(ids)) == len(ids):
+        return []
+    for name, table in tables.items():
+        named = pc.binary_join_element_wise(name, table["id"], "-")
+        tables[name] = table.set_column(table.column_names.index("id"), "id", named)
+    return ["the parts use the same ids, which now start with the part's name"]
 
 
 def _by_column(table: pa.Table, where: str) -> dict[str, pa.Table]:
@@ -72,13 +84,13 @@ def check_labels(parts: Mapping[str, pa.Table], where: str = "data") -> None:
     """`DataError` where a split has a label that train lacks."""
     known = pc.unique(parts["train"]["target"].combine_chunks())
     for name, table in parts.items():
-        if pa.compute.all(pc.is_in(table["target"], known)).as_py() is False:
+        if not pc.all(pc.is_in(table["target"], known)).as_py():
             strange = table["target"].filter(pc.invert(pc.is_in(table["target"], known)))
             label = strange[0].as_py()
             count = pc.sum(pc.equal(strange, strange[0])).as_py()
             raise DataError(
-                f"{where}: label {label!r} is in {count} row{'s' * (count > 1)} of {name} (first id {_first(table, label)}) but in none of train; "
-                f"train has {some([repr(value) for value in known.to_pylist()])}."
+                f"{where}: label {label!r} is in {count} row{'s' * (count > 1)} of {name} (first: id {_first(table, label)}) "
+                f"but in none of train; train has {some([repr(value) for value in known.to_pylist()])}."
             )
 
 

@@ -36,7 +36,8 @@ def _update(digest: Any, array: pa.Array) -> None:
     if pa.types.is_dictionary(kind):
         return _update(digest, array.dictionary_decode())
     if pa.types.is_null(kind):
-        return digest.update(f"null {len(array)}".encode())
+        digest.update(f"null {len(array)}".encode())
+        return None
     digest.update(array.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8).tobytes())
     present = array.drop_null()
     if pa.types.is_boolean(kind):
@@ -62,7 +63,7 @@ def _update(digest: Any, array: pa.Array) -> None:
 
 
 def _text(digest: Any, present: pa.Array) -> None:
-    text = not ("binary" in str(present.type))
+    text = "binary" not in str(present.type)
     try:
         flat = pa.concat_arrays([present.cast(pa.large_binary())])
     except pa.ArrowException:

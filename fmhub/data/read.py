@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib.resources
-import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def read(spec: Data) -> dict[str, pa.Table]:
         return _rows(spec)
     if spec.kind == "hf":
         return hf(spec.files[0][1], **dict(spec.options))
-    reader = {"csv": csv, "jsonl": jsonl, "parquet": parquet, "folder": folder}[spec.kind]
+    readers: dict[str, Callable[..., Any]] = {"csv": csv, "jsonl": jsonl, "parquet": parquet, "folder": folder}
     options = dict(spec.options)
     if spec.kind == "csv":
         options["columns"] = dict(spec.columns)
@@ -45,7 +44,7 @@ def read(spec: Data) -> dict[str, pa.Table]:
                 near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
                 raise DataError(f"There is no file or folder {name}.{nearest(path.name, near)}")
             try:
-                found = reader(path, **options)
+                found = readers[spec.kind](path, **options)
             except OSError as error:
                 raise DataError(f"{name} cannot be read: {error.strerror or error}.") from None
         if split and isinstance(found, dict):
@@ -153,7 +152,7 @@ def jsonl(path: Path) -> pa.Table:
 def parquet(path: Path) -> pa.Table:
     """A parquet file, without what pandas adds to its schema."""
     try:
-        return pyarrow.parquet.read_table(path).replace_schema_metadata(None)
+        return pyarrow.parquet.read_table(path, partitioning=None).replace_schema_metadata(None)
     except pa.ArrowException as error:
         raise DataError(f"{path.name} is not a parquet file ({str(error).splitlines()[0][:150]}).") from None
 
@@ -167,19 +166,19 @@ def folder(path: Path, *, pattern: str = "*.txt", field: str = "text", binary: b
     below = _folders(path)
     known = {"train", "validation", "test", *ALIASES}
     if below and all(name in known or name.startswith("shift-") for name in below):
-        return {name.replace("shift-", "shift:"): _labelled(below[name], pattern, field, binary) for name in below}
-    return _labelled(path, pattern, field, binary)
+        return {name.replace("shift-", "shift:"): _labelled(below[name], path, pattern, field, binary) for name in below}
+    return _labelled(path, path, pattern, field, binary)
 
 
 def _folders(path: Path) -> dict[str, Path]:
     return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
 
 
-def _labelled(path: Path, pattern: str, field: str, binary: bool) -> pa.Table:
+def _labelled(path: Path, root: Path, pattern: str, field: str, binary: bool) -> pa.Table:
     found = [(label, file) for label, below in _folders(path).items() for file in sorted(below.rglob(pattern)) if file.is_file()]
     if not found:
         raise DataError(f"{path} has no files {pattern} in folders named by label.")
-    names = pa.array([str(file.relative_to(path)) for _, file in found])
+    names = pa.array([file.relative_to(root).as_posix() for _, file in found])
     target = pa.array([label for label, _ in found])
     if binary:
         hashes = pa.array([artifacts.sha256(file) for _, file in found])

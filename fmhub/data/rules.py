@@ -45,7 +45,7 @@ class Random:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.test and 0 < self.validation and self.test + self.validation < 1):
+        if min(self.test, self.validation) <= 0 or self.test + self.validation >= 1:
             raise UsageError(f"Random(test={self.test}, validation={self.validation}): both must be above 0 and their sum below 1.")
 
     def split(self, given: Mapping[str, pa.Table], fields: tuple[str, ...]) -> tuple[Tables, list[str]]:

@@ -1,9 +1,7 @@
-"""Assign rows to splits: groups and identical examples never cross, labels are spread evenly, the same seed gives the same."""
+"""What each rule does with the rows: no group crosses a split, and no training row is identical to one held out."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmhub.data.fingerprint import fingerprint
+from fmhub.data.parts import divide, keys, part_of
 from fmhub.data.rules import Given, KFold, LeaveLastOut, Random, Temporal
-from fmhub.data.tables import ROLES, some
+from fmhub.data.tables import some
 from fmhub.errors import DataError, UsageError
 from fmhub.task import Splits
 
@@ -50,8 +49,8 @@ def temporal(rule: Temporal, parts: Mapping[str, pa.Table], fields: Sequence[str
     if not first < second:
         raise UsageError(f"Temporal: the first cutoff {rule.cutoffs[0]} must be before the second, {rule.cutoffs[1]}.")
     where = {
-        "train": times < first - embargo if embargo else times < first,
-        "validation": (times >= first) & (times < (second - embargo if embargo else second)),
+        "train": times < first - embargo,
+        "validation": (times >= first) & (times < second - embargo),
         "test": times >= second,
     }
     tables = {name: table.filter(pa.array(mask)) for name, mask in where.items()}
@@ -68,7 +67,7 @@ def _times(table: pa.Table, rule: Temporal) -> tuple[np.ndarray, list[Any], Any]
     try:
         if pa.types.is_temporal(column.type) or pa.types.is_string(column.type):
             times = column.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
-            embargo = np.timedelta64(round(rule.embargo * 86_400_000_000), "us") if rule.embargo else None
+            embargo = np.timedelta64(round(rule.embargo * 86_400_000_000), "us")
             return times, [np.datetime64(str(cutoff), "us") for cutoff in rule.cutoffs], embargo
         return column.cast(pa.float64()).to_numpy(), [float(cutoff) for cutoff in rule.cutoffs], rule.embargo
     except (ValueError, pa.ArrowException) as error:
@@ -81,7 +80,7 @@ def leave_last_out(rule: LeaveLastOut, parts: Mapping[str, pa.Table], fields: Se
     for name in (rule.user, rule.time):
         if name not in table.column_names:
             raise DataError(f"LeaveLastOut: no column {name!r}. Columns: {some(table.column_names)}.")
-    users = pc.rank(table[rule.user].combine_chunks(), tiebreaker="dense").to_numpy()
+    users = table[rule.user].combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.lexsort((np.arange(len(table)), table[rule.time].to_numpy(), users))
     ordered = users[order]
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
@@ -114,33 +113,13 @@ def folds(splits: Splits, rule: KFold, fields: Sequence[str] = ()) -> Iterator[S
 def assign(table: pa.Table, rule: KFold, fields: Sequence[str] = ()) -> np.ndarray:
     """The fold (0 to k-1) that tests each row, int64."""
     shares = {str(fold): 1 / rule.k for fold in range(rule.k)}
-    return _parts(table, shares, fields, stratify=rule.stratify, seed=rule.seed)
+    return part_of(table, shares, fields, stratify=rule.stratify, seed=rule.seed)
 
 
 def _fold(table: pa.Table, numbers: np.ndarray, fold: int, rule: KFold, fields: Sequence[str]) -> Result:
     rest = table.filter(pa.array(numbers != fold))
     made = divide(rest, {"train": 1 - rule.validation, "validation": rule.validation}, fields, stratify=rule.stratify, seed=rule.seed)
     return without_leaks({**made, "test": table.filter(pa.array(numbers == fold))}, fields)
-
-
-def divide(table: pa.Table, shares: Mapping[str, float], fields: Sequence[str], *, stratify: bool, seed: int) -> Tables:
-    """`table` cut into parts of about these shares, each in the table's order."""
-    parts = _parts(table, shares, fields, stratify=stratify, seed=seed)
-    return {name: table.filter(pa.array(parts == index)) for index, name in enumerate(shares)}
-
-
-def limit(table: pa.Table, n: int) -> pa.Table:
-    """`n` rows chosen by the hash of their id, evenly over classes, in the table's order; a smaller `n` gives a subset of a larger."""
-    if n < 1:
-        raise UsageError(f"A limit of {n} rows leaves nothing to train on: it must be at least 1.")
-    marks = [hashlib.sha256(name.encode()).digest() for name in table["id"].to_pylist()]
-    classes = strata(table)
-    sizes, seen = Counter(classes), Counter[int]()
-    place = {}
-    for row in sorted(range(len(table)), key=marks.__getitem__):
-        place[row] = (seen[classes[row]] / sizes[classes[row]], marks[row])
-        seen[classes[row]] += 1
-    return table.take(pa.array(sorted(sorted(place, key=place.__getitem__)[:n]), pa.int64()))
 
 
 def together(parts: Mapping[str, pa.Table]) -> pa.Table:
@@ -158,34 +137,18 @@ def grouped(table: pa.Table, group: str | None) -> pa.Table:
     return kept.append_column("group", table[group].cast(pa.string()))
 
 
-def keys(table: pa.Table, fields: Sequence[str]) -> list[object]:
-    """One key a row, equal where the examples are: text without case and with white space folded, files by their hash."""
-    names = [name for name in (fields or table.column_names) if name in table.column_names and name not in ROLES]
-    if "sha256" in table.column_names:
-        names = ["sha256"]
-    if not names:
-        return list(range(len(table)))
-    return list(zip(*([_folded(value) for value in table[name].to_pylist()] for name in names), strict=True))
-
-
-def _folded(value: Any) -> object:
-    if isinstance(value, str):
-        return " ".join(value.casefold().split())
-    return repr(value) if isinstance(value, list | dict) else value
-
-
 def without_leaks(parts: Tables, fields: Sequence[str]) -> Result:
     """Drop from train what is identical to an example of any other split, and from validation what is in a test split."""
     notes = []
     later: set[object] = set()
     tables = dict(parts)
     for name in sorted(parts, key=lambda name: {"train": 2, "validation": 1}.get(name, 0)):
-        own = keys(parts[name], fields) if len({*parts}) > 1 else []
+        own = keys(parts[name], fields)
         if name in ("train", "validation") and later:
             keep = [key not in later for key in own]
             if dropped := keep.count(False):
                 tables[name] = parts[name].filter(pa.array(keep))
-                notes.append(f"{dropped} rows of {name} are identical to examples held out and were dropped")
+                notes.append(f"{dropped} row{'s' * (dropped > 1)} of {name}, identical to examples held out, dropped")
         later.update(own)
     return tables, notes
 
@@ -199,75 +162,3 @@ def check_groups(parts: Mapping[str, pa.Table]) -> None:
                 if value in seen:
                     raise DataError(f"Group {value!r} is both in {seen[value]} and in {name}; a group must not cross a split.")
                 seen[value] = name
-
-
-def strata(table: pa.Table) -> list[int]:
-    """A class a row to spread evenly: the label, a tenth of a numeric target's range of ranks, or 0 where there is neither."""
-    target = table["target"].combine_chunks()
-    if not len(table) or pa.types.is_nested(target.type) or pa.types.is_binary(target.type):
-        return [0] * len(table)
-    distinct = len(pc.unique(target))
-    if distinct <= max(2, len(table) // 2) and (distinct <= 30 or not pa.types.is_floating(target.type)):
-        return [int(code) for code in pc.rank(target.cast(pa.string()), tiebreaker="dense").to_pylist()]
-    if pa.types.is_floating(target.type) or pa.types.is_integer(target.type):
-        return [int(10 * (place - 1) // len(table)) for place in pc.rank(target, tiebreaker="min").to_pylist()]
-    return [0] * len(table)
-
-
-def _parts(table: pa.Table, shares: Mapping[str, float], fields: Sequence[str], *, stratify: bool, seed: int) -> np.ndarray:
-    """The part (index into `shares`) of every row. What stays together is a group or, where there are none, identical examples."""
-    if "group" in table.column_names:
-        own = [(row,) if value is None else value for row, value in enumerate(table["group"].to_pylist())]
-        what = "groups"
-    else:
-        own, what = keys(table, fields), "different examples"
-    members: dict[object, list[int]] = defaultdict(list)
-    for row, key in enumerate(own):
-        members[key].append(row)
-    if len(members) < len(shares):
-        raise DataError(f"{len(table)} rows with {len(members)} {what} cannot fill {len(shares)} parts ({some(list(shares))}).")
-    classes = strata(table) if stratify else [0] * len(table)
-    units = list(members.values())
-    counts = [Counter(classes[row] for row in rows) for rows in units]
-    result = np.empty(len(table), np.int64)
-    for unit, part in enumerate(_fill(counts, list(shares.values()), seed)):
-        result[units[unit]] = part
-    return result
-
-
-def _fill(units: list[Counter[int]], shares: list[float], seed: int) -> list[int]:
-    """Large units first, each into the part that lacks most of its classes; then no class may miss from the first part, and none be empty."""
-    total: Counter[int] = Counter()
-    for unit in units:
-        total.update(unit)
-    need = [{label: share * count for label, count in total.items()} for share in shares]
-    shuffled = np.random.default_rng(seed).permutation(len(units))
-    part = [0] * len(units)
-    for index in sorted(shuffled.tolist(), key=lambda index: -units[index].total()):
-        unit = units[index]
-        part[index] = best = max(range(len(shares)), key=lambda k: sum(count * need[k][label] for label, count in unit.items()))
-        for label, count in unit.items():
-            need[best][label] -= count
-    for empty in range(len(shares)):
-        if empty not in part:
-            _move_one(units, part, empty)
-    return part
-
-
-def _move_one(units: list[Counter[int]], part: list[int], empty: int) -> None:
-    """Fill an empty part with the smallest unit of a part that has several, best one whose classes stay behind."""
-    held = Counter(part)
-    behind: dict[int, Counter[int]] = defaultdict(Counter)
-    for index, unit in enumerate(units):
-        behind[part[index]].update(unit)
-    movable = [index for index in range(len(units)) if held[part[index]] > 1]
-    part[
-        min(
-            movable,
-            key=lambda index: (
-                any(behind[part[index]][label] <= count for label, count in units[index].items()),
-                units[index].total(),
-                index,
-            ),
-        )
-    ] = empty

@@ -38,7 +38,10 @@ def with_roles(raw: pa.Table, columns: Mapping[str, str], where: str, prefix: st
     table = pa.table({**{name: _plain(raw[name]) for name in kept}, **{role: _plain(raw[column]) for role, column in mapped.items()}})
     for role in TEXT_ROLES:
         if role in table.column_names:
-            table = _set(table, role, table[role].cast(pa.string()))
+            text = table[role].cast(pa.string())
+            if role == "group":  # a blank is no group of its own
+                text = pc.if_else(pc.equal(pc.fill_null(text, ""), ""), pa.scalar(None, pa.string()), text)
+            table = _set(table, role, text)
     if "id" in table.column_names:
         _complete(table["id"], where, "id")
     else:
