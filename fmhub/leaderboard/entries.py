@@ -1,0 +1,148 @@
+"""From a run's folder to entries: every score is computed here from the predictions, a claimed one is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fmhub import hub
+from fmhub.errors import DataError, FmhubError, UntrustedFile, UsageError
+from fmhub.evaluation import evaluate, metrics
+from fmhub.runs import folder as run_folder
+
+NEEDED = ("id", "split", "prediction", "target")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row of the board and the prediction table that it was computed from."""
+
+    row: dict[str, Any]
+    content: bytes | None
+
+
+def from_folder(folder: Path) -> Iterator[Scored]:
+    """The run's entry and one of each of its baselines. Raises `UntrustedFile` for a folder that is none."""
+    plan = run_folder.read_plan(folder)
+    status = run_folder.read_status(folder)
+    record = run_folder.read_record(folder) if status == "done" else {"status": status}
+    common = _common(plan)
+    manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
+    manifest["hashes"] = {str(path.relative_to(folder)): _file_hash(path) for path in _evidence(folder)}
+    problem = "" if record["status"] == "done" else f"the run is {record['status']}"
+    yield _entry(folder / "predictions.parquet", {**common, "kind": "run", "name": plan["id"], "manifest": manifest}, plan, problem)
+    for name in plan.get("baselines", []):
+        path = run_folder.baseline_file(folder, name)
+        if path.is_file():
+            yield _entry(path, {**common, "kind": "baseline", "name": name, "manifest": {"data": manifest["data"]}}, plan, "")
+
+
+def _common(plan: dict[str, Any]) -> dict[str, Any]:
+    task = plan["task"]
+    return {
+        "run": plan["id"], "task": f"{task['plugin']}:{task['name']}", "version": str(task["version"]), "family": task["family"],
+        "fingerprint": plan["data"]["fingerprint"], "metric": plan["metrics"][0], "labels": plan["head"].get("labels") or [],
+    }  # fmt: skip
+
+
+def _entry(path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) -> Scored:
+    scores: dict[str, Any] = {}
+    truth, content = "", None
+    if path.is_file():
+        table = _read(path)
+        scores, wrong = _scores(table, plan, row)
+        problem = problem or wrong or _cut(table, plan)
+        truth, content = truth_of(table), _packed(table)
+    else:
+        problem = problem or "it has no predictions"
+    predictions = hashlib.sha256(content).hexdigest() if content else None
+    # A baseline is the same entry whichever run brought it, as long as it predicts the same.
+    identity = {key: row[key] for key in ("kind", "name", "task", "version", "fingerprint")} | {"predictions": predictions}
+    done = {"id": _json_hash(identity), "scores": scores, "truth": truth, "predictions": predictions, "problem": problem[:400]}
+    return Scored({**row, **done}, content)
+
+
+def _read(path: Path) -> pa.Table:
+    table = run_folder.read_table(path)
+    if missing := [name for name in NEEDED if name not in table.column_names]:
+        raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
+    return table.drop_columns([name for name in ("input",) if name in table.column_names])
+
+
+def _scores(table: pa.Table, plan: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """({split: scores}, problem) with every metric of the plan that is still known."""
+    found = metrics_of(plan)
+    if row["metric"] not in [metric.name for metric in found]:
+        return {}, f"its metric {row['metric']} is not known here: install the plugin that has it"
+    try:
+        splits = sorted(set(table["split"].to_pylist()))
+        return {split: evaluate(of_split(table, split), found, row["labels"] or None) for split in splits}, ""
+    except DataError as error:
+        return {}, str(error)
+
+
+def metrics_of(plan: dict[str, Any]) -> list[metrics.Metric]:
+    """fmhub's by name; a plugin's own from its task, where that is still installed."""
+    known = {name: name for name in metrics.names()}
+    if set(plan["metrics"]) - set(known):
+        try:
+            task, _ = hub.task(f"{plan['task']['plugin']}:{plan['task']['name']}")
+            known |= {metrics.get(metric).name: metric for metric in task.metrics}
+        except UsageError:
+            pass
+    return [metrics.get(known[name]) for name in plan["metrics"] if name in known]
+
+
+def of_split(table: pa.Table, split: str) -> pa.Table:
+    """The rows of one split."""
+    return table.filter(pc.equal(table["split"], split))
+
+
+def _cut(table: pa.Table, plan: dict[str, Any]) -> str:
+    """Why the test part is not whole, or nothing."""
+    seen, wanted = len(set(of_split(table, "test")["id"].to_pylist())), plan["data"].get("test")
+    return "" if seen == wanted else f"it predicts {seen} of {wanted} test examples"
+
+
+def truth_of(table: pa.Table) -> str:
+    """Hash of the test part's ids and targets: entries are compared only where it is the same."""
+    test = of_split(table, "test")
+    return _json_hash(
+        sorted({(str(name), repr(target)) for name, target in zip(test["id"].to_pylist(), test["target"].to_pylist(), strict=True)})
+    )
+
+
+def _packed(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(None), file, compression="zstd")
+    return file.getvalue()
+
+
+def unpacked(content: bytes) -> pa.Table:
+    """The test part of a stored prediction table."""
+    try:
+        return of_split(pq.read_table(io.BytesIO(content)), "test")
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise FmhubError(f"The board's stored predictions cannot be read: {str(error).splitlines()[0]}.") from None
+
+
+def _evidence(folder: Path) -> list[Path]:
+    return [path for path in (folder / "plan.json", folder / "predictions.parquet", *sorted(folder.glob("adapter/*"))) if path.is_file()]
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
