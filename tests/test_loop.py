@@ -49,7 +49,13 @@ def rows() -> pa.Table:
     words = "good fine happy bad awful sad day film book the a".split()
     random = np.random.default_rng(1)
     texts = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(96)]
-    return pa.table({"id": [str(i) for i in range(96)], "text": texts, "target": ["up" if "good" in text or "fine" in text else "down" for text in texts]})
+    return pa.table(
+        {
+            "id": [str(i) for i in range(96)],
+            "text": texts,
+            "target": ["up" if "good" in text or "fine" in text else "down" for text in texts],
+        }
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fmhub import backbones, data, hub, stems
+from fmhub import backbones, hub, stems
+from fmhub.data.splitting import limit
 from fmhub.errors import DataError, UsageError
 from fmhub.evaluation import metrics
 from fmhub.runs import folder as run_folder
@@ -37,7 +38,7 @@ def load_data(plan: Plan) -> Splits:
         if name not in tables or not len(tables[name]):
             raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
     if plan.options.limit is not None:
-        tables["train"] = data.limit(tables["train"], plan.options.limit)
+        tables["train"] = limit(tables["train"], plan.options.limit)
     return replace(splits, tables=tables)
 
 
