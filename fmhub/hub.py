@@ -10,6 +10,7 @@ import functools
 import os
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fmhub import directory
@@ -36,10 +37,29 @@ class NotInstalled(UsageError):
         self.plugin = plugin
 
 
+@functools.cache
 def plugins() -> tuple[Plugin, ...]:
     """Every plugin, by name: the working, the broken and the disabled. Loaded at the first call; `refresh()` forgets them."""
     found = {plugin.name: plugin for plugin in _installed()} | _registered
-    return tuple(found[name] for name in sorted(found))
+    owners: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for plugin in found.values():
+        for claim in _claims(plugin):
+            owners[claim].append(plugin.name)
+    return tuple(_with_notes(found[name], owners) for name in sorted(found))
+
+
+def _claims(plugin: Plugin) -> set[tuple[str, str]]:
+    """What a plugin calls its own, and others might, too."""
+    points = {("entry-point name", point.partition(" = ")[0]) for point in plugin.entry_points}
+    return points | {("task", task.name) for task in plugin.tasks} | {("backbone", card.name) for card in plugin.backbones}
+
+
+def _with_notes(plugin: Plugin, owners: dict[tuple[str, str], list[str]]) -> Plugin:
+    """Say which names it shares: none of the plugins is dropped, for each is known by its distribution."""
+    shared = [(what, word, owners[what, word]) for what, word in sorted(_claims(plugin)) if len(owners[what, word]) > 1]
+    remedy = {"task": "use full names", "backbone": "the first by plugin name counts", "entry-point name": "both are kept"}
+    notes = tuple(f"{what} {word!r} is claimed by {' and '.join(sorted(names))}: {remedy[what]}" for what, word, names in shared)
+    return replace(plugin, notes=notes) if notes else plugin
 
 
 def tasks() -> tuple[tuple[Task, Plugin], ...]:
@@ -117,23 +137,25 @@ def register(part: Any, name: str = "local", version: str = "0") -> Plugin:
     if found.problem:
         raise FmhubError(f"Plugin {name}: {found.problem}.")
     _registered[name] = found
+    plugins.cache_clear()
     return found
 
 
 def unregister(name: str = "local") -> None:
     """Take back what `register` added; nothing happens if there is none."""
     _registered.pop(name, None)
+    plugins.cache_clear()
 
 
 def refresh() -> None:
     """Look for installed plugins anew at the next question."""
     _installed.cache_clear()
+    plugins.cache_clear()
 
 
 @functools.cache
 def _installed() -> tuple[Plugin, ...]:
     found = _entry_points()
-    clashes = _shared_names(found)
     disabled = {word.strip() for word in os.environ.get("FMHUB_DISABLE_PLUGINS", "").split(",") if word.strip()}
     deadline = time.monotonic() + TOTAL_SECONDS
     result = []
@@ -143,8 +165,7 @@ def _installed() -> tuple[Plugin, ...]:
             names = tuple(f"{point.name} = {point.value}" for point in points)
             result.append(Plugin(name, distribution.version, names, status="disabled", problem="switched off by FMHUB_DISABLE_PLUGINS"))
             continue
-        plugin = load(distribution, points, seconds=min(_seconds(), max(0.5, deadline - time.monotonic())))
-        result.append(_with_notes(plugin, clashes))
+        result.append(load(distribution, points, seconds=min(_seconds(), max(0.5, deadline - time.monotonic()))))
     return tuple(result)
 
 
@@ -169,21 +190,3 @@ def _entry_points() -> dict[str, tuple[Distribution, list[EntryPoint]]]:
         if points:
             found.setdefault(normalise(distribution.name), (distribution, points))
     return found
-
-
-def _shared_names(found: dict[str, tuple[Distribution, list[EntryPoint]]]) -> dict[str, list[str]]:
-    """Entry-point names that several distributions use, with those distributions."""
-    owners = defaultdict(list)
-    for name, (_, points) in sorted(found.items()):
-        for point in points:
-            owners[point.name].append(name)
-    return {point: names for point, names in owners.items() if len(set(names)) > 1}
-
-
-def _with_notes(plugin: Plugin, clashes: dict[str, list[str]]) -> Plugin:
-    """Say what is odd but harmless: a plugin is known by its distribution, so a shared entry-point name drops neither."""
-    import dataclasses
-
-    names = [point.partition(" = ")[0] for point in plugin.entry_points]
-    notes = [f"entry-point name {name!r} is shared by {' and '.join(clashes[name])}; both are kept" for name in names if name in clashes]
-    return dataclasses.replace(plugin, notes=tuple(notes)) if notes else plugin
