@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
+from fmhub.cli.output import emit_json, json_option
+
 
 @click.command()
 @click.argument("run")
 @click.argument("inputs", nargs=-1, metavar="INPUT... | -")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Predict with RUN (an id or folder, or a task: its last run). An INPUT is a value, `field=value,...` as JSON, or `-` for stdin lines."""
+    """Predict with RUN: an id, a folder, or a task (its last run). An INPUT is a value, or JSON where a task reads several; `-` reads lines."""
     from fmhub import api
     from fmhub.runs import folder
 
@@ -21,7 +23,7 @@ def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
     predictor = api.load(folder.find_last(run))
     found = predictor.predict([_input(value, predictor.fields) for value in values])
     if as_json:
-        click.echo(folder.dumps(found), nl=False)
+        emit_json(found)
         return
     for value, row in zip(values, found, strict=True):
         prediction = row["prediction"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from fmhub.cli.output import emit_json, json_option
+
 
 @click.command()
 @click.argument("tasks", nargs=-1, metavar="TASK...")
@@ -21,7 +23,7 @@ import click
 @click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
 @click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
-@click.option("--json", "as_json", is_flag=True, help="Print the record (a list for several tasks) and nothing else.")
+@json_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: str | None, as_json: bool, **given: Any) -> None:
     """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
@@ -41,9 +43,7 @@ def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: 
 
             summary(records[-1])
     if as_json:
-        from fmhub.runs.folder import dumps
-
-        click.echo(dumps(records if len(names) > 1 else records[0]), nl=False)
+        emit_json(records if len(names) > 1 else records[0])
 
 
 def _pairs(option: str, entries: Any) -> dict[str, str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from fmhub.cli.output import emit_json, json_option, note, table
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 @click.pass_context
 def runs(context: click.Context, as_json: bool) -> None:
     """List runs, oldest first."""
@@ -17,13 +21,17 @@ def runs(context: click.Context, as_json: bool) -> None:
 
     rows = folder.listing()
     if as_json:
-        click.echo(folder.dumps(rows), nl=False)
-        return
-    for row in rows:
-        score = f"{row['primary']} {interval(row['scores']['test'][row['primary']])}" if row["status"] == "done" else row.get("problem", "")
-        click.echo(f"{row['id']:<44} {row['status']:<10} {score}")
-    if not rows:
-        click.echo("No runs yet. `fmhub tasks` lists what can be run.")
+        emit_json(rows)
+    elif rows:
+        table(("run", "status", "metric", "score"), [_row(row, interval) for row in rows])
+    else:
+        note("No runs yet. `fmhub tasks` lists what can be run.")
+
+
+def _row(row: dict[str, Any], interval: Any) -> tuple[str, ...]:
+    if row["status"] != "done":
+        return (row["id"], row["status"], "", row.get("problem", ""))
+    return (row["id"], row["status"], row["primary"], interval(row["scores"]["test"][row["primary"]]))
 
 
 @runs.command()
@@ -33,7 +41,7 @@ def show(run: str) -> None:
     from fmhub.runs import folder
 
     place = folder.find(run)
-    click.echo(folder.dumps(folder.read_record(place) if (place / "run.json").is_file() else folder.read_plan(place)), nl=False)
+    emit_json(folder.read_record(place) if (place / "run.json").is_file() else folder.read_plan(place))
 
 
 @runs.command()
@@ -43,7 +51,7 @@ def targets(run: str) -> None:
     from fmhub.runs import folder
     from fmhub.training.restore import targets_of
 
-    click.echo(folder.dumps(targets_of(folder.find(run))), nl=False)
+    emit_json(targets_of(folder.find(run)))
 
 
 @runs.command()

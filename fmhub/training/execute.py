@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fmhub import backbones, hub, stems
-from fmhub.data.splitting import limit
+from fmhub.data.parts import limit
 from fmhub.errors import DataError, UsageError
 from fmhub.evaluation import metrics
 from fmhub.runs import folder as run_folder
