@@ -113,7 +113,9 @@ def plugin(name: str) -> Plugin:
 
 def backbones() -> tuple[tuple[Any, Plugin], ...]:
     """Every card that a plugin declares, with its plugin, by name; fmhub's own are in `fmhub.backbones`."""
-    return tuple(sorted(((card, plugin) for plugin in plugins() for card in plugin.backbones), key=lambda pair: (pair[0].name, pair[1].name)))
+    return tuple(
+        sorted(((card, plugin) for plugin in plugins() for card in plugin.backbones), key=lambda pair: (pair[0].name, pair[1].name))
+    )
 
 
 def hook(name: str, /, **arguments: Any) -> None:

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from fmhub import directory
+from fmhub.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, pip, plain, report, restored_on_failure
 from fmhub.errors import FmhubError, UsageError, nearest
-from fmhub.home import offline, registry
+from fmhub.home import offline
 from fmhub.plugin import normalise
 from fmhub.task import API_VERSION
-
-FROZEN = ("torch", "transformers", "peft", "accelerate")
-"""No plugin's installation may change the version of these."""
 
 Say = Callable[[str], None]
 
@@ -45,19 +38,6 @@ class Wanted:
     minimum: str = ""
 
 
-@dataclass(frozen=True)
-class Change:
-    """One package that would be installed; `before` is None where it was absent. A plugin asked for is `requested`."""
-
-    name: str
-    before: str | None
-    after: str
-    requested: bool
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.before} -> {self.after}" if self.before else f"{self.name} {self.after} (new)"
-
-
 def install(
     specs: Sequence[str], *, upgrade: bool = False, dry_run: bool = False, say: Say = print, agree: Callable[[], bool] = lambda: True
 ) -> list[Change]:
@@ -65,7 +45,7 @@ def install(
 
     Raises `UsageError` for an unknown name and `FmhubError` where it is refused or rolled back: the environment is as before then.
     """
-    _check_environment()
+    check_ours()
     wanted = [find(spec) for spec in specs]
     with tempfile.TemporaryDirectory(prefix="fmhub-install-") as name:
         work = Path(name)
@@ -82,8 +62,8 @@ def install(
         wheels += _download([change for change in changes if change.name not in map(_name_of, wheels)], work / "fetched")
         plugins = [change.name for change in changes if change.requested]
         _try_overlay(wheels, plugins, work / "overlay")
-        with _restored_on_failure(changes, work / "backup"):
-            _pip("install", "--no-deps", "--no-index", "--force-reinstall", *map(str, wheels))
+        with restored_on_failure(changes, work / "backup"):
+            pip("install", "--no-deps", "--no-index", "--force-reinstall", *map(str, wheels))
             for line in load_check(plugins):
                 say(line)
     return changes
@@ -91,11 +71,11 @@ def install(
 
 def uninstall(name: str) -> str:
     """Remove a plugin's distribution; returns its version. Raises `UsageError` if it is none."""
-    _check_environment()
-    found = _installed(normalise(name))
+    check_ours()
+    found = installed(normalise(name))
     if found is None or not any(point.group == "fmhub" for point in found.entry_points):
         raise UsageError(f"No plugin {name!r} is installed. `fmhub plugins` lists them.")
-    _pip("uninstall", "--yes", found.name)
+    pip("uninstall", "--yes", found.name)
     return found.version
 
 
@@ -108,9 +88,13 @@ def find(spec: str) -> Wanted:
     if entry := entries.get(normalise(spec)):
         _check_api(entry)
         if entry.folder is None:
-            return Wanted(f"{entry.install}>={entry.minimum}" if entry.minimum and entry.install == entry.name else entry.install, None, entry.minimum)
+            return Wanted(
+                f"{entry.install}>={entry.minimum}" if entry.minimum and entry.install == entry.name else entry.install, None, entry.minimum
+            )
         if not entry.folder.is_dir():
-            raise FmhubError(f"Plugin {entry.name} is not published yet: get fmhub's repository and install the folder plugins/{entry.name}.")
+            raise FmhubError(
+                f"Plugin {entry.name} is not published yet: get fmhub's repository and install the folder plugins/{entry.name}."
+            )
         return Wanted(entry.name, entry.folder, entry.minimum)
     try:
         requirement = Requirement(spec)
@@ -137,12 +121,6 @@ def _check_api(entry: directory.Entry) -> None:
         raise FmhubError(f"Plugin {entry.name} needs plugin API {entry.api}, and this fmhub has {have}: upgrade the older of the two.")
 
 
-def _check_environment() -> None:
-    """Refuse a Python that its owner manages, before pip does with a page of text."""
-    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
-        raise FmhubError("This Python is managed by the system. Make an environment first: python3 -m venv .venv, and install fmhub there.")
-
-
 def _wheel(wanted: Wanted, folder: Path, say: Say) -> Path:
     """The wheel of a path; of a folder it is built, which runs the folder's own code."""
     assert wanted.path is not None
@@ -150,7 +128,7 @@ def _wheel(wanted: Wanted, folder: Path, say: Say) -> Path:
         return wanted.path
     say(f"Builds {wanted.path}: the build code of that folder is run.")
     before = set(folder.glob("*.whl"))
-    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), *(["--no-build-isolation"] if offline() else []), str(wanted.path))
+    pip("wheel", "--no-deps", "--wheel-dir", str(folder), *(["--no-build-isolation"] if offline() else []), str(wanted.path))
     return next(iter(set(folder.glob("*.whl")) - before))
 
 
@@ -163,46 +141,46 @@ def _name_of(wheel: Path) -> str:
 
 def resolve(asked: Sequence[str], work: Path, *, upgrade: bool = False) -> list[Change]:
     """What pip would install for `asked`, were it to leave what the hub needs as it is. Changes nothing."""
-    lines = list(_constraints())
+    lines = list(constraints())
     (work / "constraints.txt").write_text("\n".join(lines) + "\n")
     try:
-        report = _report(["--constraint", str(work / "constraints.txt"), *(["--upgrade"] if upgrade else []), *asked], work)
+        found = report(["--constraint", str(work / "constraints.txt"), *(["--upgrade"] if upgrade else []), *asked], work)
     except FmhubError as error:
         raise FmhubError(f"{_conflict(asked, work) or error}\nNothing was changed.") from None
-    return [_change(item) for item in report]
+    return [change_of(item) for item in found]
 
 
 def refuse(changes: Sequence[Change], wanted: Sequence[Wanted], work: Path) -> None:
     """Raise `FmhubError` for a change of what the hub needs, or a plugin that fell back to an old release of itself."""
     for change in changes:
-        if change.before and (change.name in FROZEN or (change.name in _needs() and Version(change.after) < Version(change.before))):
+        if change.before and (change.name in FROZEN or (change.name in needs() and Version(change.after) < Version(change.before))):
             raise FmhubError(f"Refused: it would change {change}, which fmhub needs. Nothing was changed.")
     for one in wanted:
-        change = next((change for change in changes if change.name == _plain(one.requirement)), None)
-        if one.path or change is None:
-            continue
-        newest = _change(_report(["--no-deps", "--upgrade", one.requirement], work)[0]).after
-        oldest = max(newest, one.minimum or newest, key=Version)
-        if Version(change.after) < Version(oldest):
-            raise FmhubError(
-                f"Refused: only {change.name} {change.after} fits what is installed here, not {oldest}, which it should be. Nothing was changed."
-            )
+        found = [change for change in changes if not one.path and change.name == plain(one.requirement)]
+        for change in found:
+            newest = change_of(report(["--no-deps", "--upgrade", one.requirement], work)[0]).after
+            oldest = max(newest, one.minimum or newest, key=Version)
+            if Version(change.after) < Version(oldest):
+                raise FmhubError(
+                    f"Refused: only the old {change.name} {change.after} fits what is here, not {oldest}. Nothing was changed."
+                )
 
 
 def _conflict(asked: Sequence[str], work: Path) -> str:
     """Which requirement of the plugins themselves cannot be met beside the hub; empty if that is not it."""
     try:
-        report = _report(["--no-deps", "--upgrade", "--force-reinstall", *asked], work)
+        found = report(["--no-deps", "--upgrade", "--force-reinstall", *asked], work)
     except FmhubError:
         return ""
     lines = []
-    for item in report:
+    for item in found:
         for requirement in map(Requirement, item["metadata"].get("requires_dist", ())):
-            found = _installed(normalise(requirement.name))
-            fits = found is None or requirement.specifier.contains(found.version, prereleases=True)
-            if not fits and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
-                change = _change(item)
-                lines.append(f"Refused: {change.name} {change.after} needs {requirement}, and here is {requirement.name} {found and found.version}.")
+            here = installed(normalise(requirement.name))
+            if here is None or requirement.specifier.contains(here.version, prereleases=True):
+                continue
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                name, version = item["metadata"]["name"], item["metadata"]["version"]
+                lines.append(f"Refused: {name} {version} needs {requirement}, and here is {here.name} {here.version}.")
     return " ".join(lines)
 
 
@@ -211,7 +189,9 @@ def load_check(plugins: Sequence[str], overlay: Path | None = None) -> list[str]
     path = os.pathsep.join([*([str(overlay)] if overlay else []), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FMHUB_DISABLE_PLUGINS")}
     command = [sys.executable, "-P", "-c", _LOAD, *plugins]
-    done = subprocess.run(command, env={**environment, **({"PYTHONPATH": path} if path else {})}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env={**environment, **({"PYTHONPATH": path} if path else {})}, capture_output=True, text=True, timeout=120
+    )
     try:
         found = json.loads(done.stdout)
     except ValueError:
@@ -234,40 +214,11 @@ os.write(out, json.dumps(found).encode())
 
 
 def _try_overlay(wheels: Sequence[Path], plugins: Sequence[str], overlay: Path) -> None:
-    _pip("install", "--no-deps", "--no-index", "--target", str(overlay), *map(str, wheels))
+    pip("install", "--no-deps", "--no-index", "--target", str(overlay), *map(str, wheels))
     try:
         load_check(plugins, overlay)
     except FmhubError as error:
         raise FmhubError(f"{error}\nNothing was changed.") from None
-
-
-@contextmanager
-def _restored_on_failure(changes: Sequence[Change], backup: Path) -> Iterator[None]:
-    """Put back every changed package, file by file, should the body fail."""
-    kept = [path for change in changes if change.before for path in _files(change.name)]
-    for number, path in enumerate(kept):
-        (backup / str(number)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, backup / str(number))
-    try:
-        yield
-    except BaseException as error:
-        present = [change.name for change in changes if _installed(change.name)]
-        if present:
-            _pip("uninstall", "--yes", *present)
-        for number, path in enumerate(kept):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(backup / str(number), path)
-        if isinstance(error, FmhubError):
-            raise FmhubError(f"{error}\nRolled back: the environment is as before.") from None
-        raise
-
-
-def _files(name: str) -> Iterator[Path]:
-    found = _installed(name)
-    for file in (found.files or ()) if found else ():
-        path = Path(str(file.locate()))
-        if path.is_file():
-            yield path
 
 
 def _with_local(changes: list[Change], wheels: Sequence[Path]) -> list[Change]:
@@ -275,73 +226,14 @@ def _with_local(changes: list[Change], wheels: Sequence[Path]) -> list[Change]:
     for wheel in wheels:
         name, version, *_ = parse_wheel_filename(wheel.name)
         if str(name) not in [change.name for change in changes]:
-            found = _installed(str(name))
+            found = installed(str(name))
             changes.append(Change(str(name), found.version if found else None, str(version), requested=True))
     return changes
 
 
 def _download(changes: Sequence[Change], folder: Path) -> list[Path]:
     if changes:
-        _pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), *(f"{change.name}=={change.after}" for change in changes))
+        pip(
+            "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), *(f"{change.name}=={change.after}" for change in changes)
+        )
     return sorted(folder.glob("*.whl"))
-
-
-def _report(arguments: Sequence[str], work: Path) -> list[dict[str, Any]]:
-    path = work / "report.json"
-    _pip("install", "--dry-run", "--only-binary=:all:", "--report", str(path), *arguments)
-    report: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["install"]
-    return report
-
-
-def _change(item: dict[str, Any]) -> Change:
-    name = normalise(item["metadata"]["name"])
-    found = _installed(name)
-    return Change(name, found.version if found else None, item["metadata"]["version"], bool(item["requested"]))
-
-
-def _constraints() -> Iterator[str]:
-    """What the hub needs stays: the frozen ones as they are, the others no older; what is absent as the house was tested."""
-    present = {name: found.version for name in _needs() if (found := _installed(name))}
-    for name, version in sorted(present.items()):
-        yield f"{name}=={version}" if name in FROZEN else f"{name}>={version.partition('+')[0]}"
-    tested = registry() / "constraints.txt"
-    for line in tested.read_text("utf-8").splitlines() if tested.is_file() else ():
-        if line and not line.startswith("#") and _installed(_plain(line)) is None:
-            yield line
-
-
-def _needs() -> set[str]:
-    """fmhub and every installed package that it needs, directly or not."""
-    todo, seen = ["fmhub"], set[str]()
-    while todo:
-        name = todo.pop()
-        if name in seen or (found := _installed(name)) is None:
-            continue
-        seen.add(name)
-        for requirement in map(Requirement, found.requires or ()):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                todo.append(normalise(requirement.name))
-    return seen
-
-
-def _installed(name: str) -> Distribution | None:
-    try:
-        return distribution(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _plain(requirement: str) -> str:
-    return normalise(Requirement(requirement).name)
-
-
-def _pip(*arguments: str) -> None:
-    """Run this environment's pip; an `FmhubError` says in one line why it failed. `-P`: no module of the current folder is imported."""
-    command = [sys.executable, "-P", "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", "--no-input", *arguments[1:]]
-    if offline() and "--no-index" not in arguments and arguments[0] != "uninstall":
-        command.append("--no-index")
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        telling = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-        raise FmhubError(f"pip {arguments[0]} failed: {(telling or lines or ['no message'])[-1][:400]}")

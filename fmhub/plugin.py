@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import re
 import signal
 import sys
@@ -15,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
@@ -141,7 +141,7 @@ def _check_requirement(distribution: Distribution) -> None:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if not requirement.specifier.contains(fmhub.__version__, prereleases=True):
-            raise Broken(f"it requires {requirement}, and this is fmhub {fmhub.__version__}", "install the fmhub it asks for, or its newer release")
+            raise Broken(f"it requires {requirement}, and this is fmhub {fmhub.__version__}", "upgrade the older of the two")
 
 
 def _collect(plugin: Plugin, parts: Sequence[Any]) -> Plugin:
@@ -220,7 +220,7 @@ def _explain(plugin: Plugin, error: BaseException, seconds: float) -> tuple[str,
         case ModuleNotFoundError() if error.name:
             return _line(error), f"install what it needs: pip install --upgrade {plugin.name}  (missing: {error.name})"
         case SyntaxError():
-            return f"SyntaxError: {error.msg} ({os.path.basename(error.filename or '?')}, line {error.lineno})", retry
+            return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})", retry
         case pluggy.PluginValidationError():
             return _line(error, ""), f"compare its hooks with fmhub.hookspecs; {retry}"
         case _:

@@ -58,7 +58,9 @@ class Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
         if others := _plugin_commands():
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, "from " + ", ".join(point.dist.name for point in points)) for name, points in sorted(others.items())])
+                formatter.write_dl(
+                    [(name, "from " + ", ".join(point.dist.name for point in points)) for name, points in sorted(others.items())]
+                )
 
 
 def _plugin_commands() -> dict[str, list[Any]]:
@@ -73,8 +75,12 @@ def _plugin_commands() -> dict[str, list[Any]]:
     return found
 
 
+def _owners(points: list[Any]) -> str:
+    return ", ".join(sorted(point.dist.name for point in points))
+
+
 def _plugin_command(name: str, points: list[Any]) -> click.Command:
-    owners = ", ".join(sorted(point.dist.name for point in points))
+    owners = _owners(points)
     if len(points) > 1:
         raise FmhubError(f"Command {name!r} is claimed by {owners}: uninstall one, or switch one off with FMHUB_DISABLE_PLUGINS.")
     try:

@@ -117,7 +117,7 @@ def _describe(name: str) -> dict[str, Any]:
         return {"kind": "plugin", "status": "not installed", **vars(listed[name]), "command": f"fmhub install {name}"}
     if directory.who_has(name):
         hub.task(name)  # raises, and says which plugin has it
-    known = [*known_tasks, *cards, *known_plugins, *listed]
+    known = [*known_tasks, *cards, *known_plugins, *listed, *(task for entry in listed.values() for task in entry.tasks)]
     raise UsageError(f"No task, backbone or plugin {name!r}.{nearest(name, known)} See fmhub tasks, fmhub backbones, fmhub plugins.")
 
 
@@ -142,5 +142,5 @@ def plugin_row(plugin: Plugin) -> dict[str, Any]:
 def _flat(value: Any) -> Any:
     """Nested values as `key=value`, for people."""
     if isinstance(value, dict):
-        return " ".join(f"{key}={_flat(one)}" for key, one in value.items())
+        return " ".join(f"{key}={_flat(one)}" for key, one in value.items() if one is not None)
     return [_flat(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from fmhub.cli.output import emit_json, json_option, note, table
@@ -64,7 +66,7 @@ def install(specs: tuple[str, ...], every: bool, upgrade: bool, dry_run: bool, y
     if every == bool(specs):
         raise click.UsageError("Name one or more plugins, or --all. `fmhub plugins search` lists them.")
     names = list(directory.entries()) if every else list(specs)
-    ask = not yes and click.get_text_stream("stdin").isatty()
+    ask = not yes and sys.stdin.isatty()
     changes = installing.install(
         names, upgrade=upgrade, dry_run=dry_run, say=note, agree=lambda: not ask or click.confirm("Go on?", default=True, err=True)
     )

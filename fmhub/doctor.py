@@ -1,0 +1,116 @@
+"""Looks at everything that fmhub stands on and says of each: well or not, and what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmhub import hub
+from fmhub.environment import installed
+from fmhub.errors import FmhubError
+from fmhub.home import home, offline
+
+ROOM = 2 << 30
+"""Bytes free on the home's disk below which a run may fail."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `ok` is None where it is only told."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    mend: str = ""
+    traceback: str = ""
+
+
+def examine(*, device: bool = True) -> Iterator[Finding]:
+    """Every finding, one by one. `device` asks torch, which takes seconds, in a process of its own."""
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, *([_device] if device else []), _home, _plugins, _weights, _board, _network]
+    for check in checks:
+        try:
+            yield from check()
+        except FmhubError as error:
+            yield Finding(check.__name__.strip("_"), False, str(error))
+
+
+def _versions() -> Iterator[Finding]:
+    ours = sys.version.split()[0]
+    yield Finding("python", sys.version_info >= (3, 11), ours, "fmhub needs Python 3.11 or newer")
+    for name in ("fmhub", "torch", "transformers", "peft", "accelerate"):
+        found = installed(name)
+        yield Finding(name, found is not None, found.version if found else "not installed", f"pip install {name}")
+
+
+def _device() -> Iterator[Finding]:
+    """What torch would train on. The import may crash or hang, so it is not ours."""
+    code = (
+        "import json, torch; a = torch.accelerator; "
+        "print(json.dumps([str(a.current_accelerator()) if a.is_available() else 'cpu', torch.get_num_threads()]))"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        kind, threads = json.loads(done.stdout)
+        yield Finding("device", True, f"{kind}, {threads} threads of {os.cpu_count()} CPUs")
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip() or "no message").splitlines()[-1]
+        yield Finding("device", False, f"torch does not import: {last}", "pip install --force-reinstall torch", error.stderr)
+    except (subprocess.TimeoutExpired, ValueError):
+        yield Finding("device", False, "torch did not answer within 120 s", "pip install --force-reinstall torch")
+
+
+def _home() -> Iterator[Finding]:
+    place = home()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    yield Finding("home", writable, f"{place}{'' if writable else ' cannot be written to'}", "set FMHUB_HOME to a folder that you own")
+    free = shutil.disk_usage(there).free
+    yield Finding("disk", free >= ROOM, f"{free / 2**30:.1f} GiB free", f"{ROOM >> 30} GiB are wanted: delete old runs (fmhub runs rm RUN)")
+
+
+def _plugins() -> Iterator[Finding]:
+    for plugin in hub.plugins():
+        where = f"plugin {plugin.name} {plugin.version}"
+        told = [plugin.problem or f"{len(plugin.tasks)} tasks", *plugin.notes, *([plugin.file] if plugin.problem and plugin.file else [])]
+        ok = {"ok": True, "broken": False, "disabled": None}[plugin.status]
+        yield Finding(where, ok, "; ".join(told), plugin.mend, plugin.traceback)
+
+
+def _weights() -> Iterator[Finding]:
+    """The kept files of every card, read in full and compared with the promised hashes."""
+    from fmhub import artifacts
+    from fmhub.backbones import builtin
+
+    cards = {card.name: card for card, _ in reversed(hub.backbones())} | dict(builtin())
+    for name, card in sorted(cards.items()):
+        place: Path = artifacts.folder(card.artifact)
+        if not place.is_dir():
+            yield Finding(f"backbone {name}", None, "not fetched yet")
+        else:
+            wrong = artifacts.check(card.artifact)
+            yield Finding(f"backbone {name}", not wrong, "; ".join(wrong) or "every hash is right", f"delete {place}: it is fetched again")
+
+
+def _board() -> Iterator[Finding]:
+    if not os.environ.get("FMHUB_DATABASE") and not (home() / "board.sqlite").exists():
+        yield Finding("board", None, "no runs on it yet")
+        return
+    from fmhub.leaderboard import store
+
+    try:
+        yield Finding("board", True, f"opens, {len(store.board())} tasks")
+    except FmhubError as error:
+        yield Finding("board", False, str(error), "restore it from a backup, or move the file away to begin anew")
+
+
+def _network() -> Iterator[Finding]:
+    yield Finding(
+        "network", None, "never used: offline is switched on" if offline() else "used to fetch what is absent (FMHUB_OFFLINE=1 forbids it)"
+    )
