@@ -65,6 +65,8 @@ class Splits:
     fingerprint: str
     notes: tuple[str, ...] = ()
     """What a user should know: rows dropped, duplicates removed."""
+    rule: str = ""
+    """The class of the rule that made the parts (`Given`, `Random`, ...): `--folds` mixes only what chance has cut."""
 
 
 class DataSpec(Protocol):
@@ -167,6 +169,8 @@ class Task:
     """What the `group` column stands for (document, patient, user, ...); it never crosses a split."""
     expects: Literal["skill", "chance"] = "skill"
     references: Sequence[Reference] = ()
+    redistribute: bool = True
+    """False where the licence forbids copies: inputs and targets then stay out of run folders (`fmhub runs targets RUN` rebuilds them)."""
     sample: DataSpec | None = None
     """A small set for tests, made up where the licence forbids copying."""
 

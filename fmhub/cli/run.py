@@ -19,13 +19,30 @@ from fmhub.cli.output import emit_json, json_option
 @click.option("--set", "changes", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe, e.g. recipe.lora.rank=16.")
 @click.option("--seed", type=int, metavar="N", help="Decides every random choice.")
 @click.option("--seeds", type=int, default=1, metavar="N", help="Train N seeds; scores are their mean.")
+@click.option(
+    "--folds",
+    type=int,
+    metavar="K",
+    help="Cross-validate: all rows are cut into K folds, each predicted by an adapter that never saw it; the saved adapter is trained on "
+    "all rows. A test part that the data itself declares stays out of the folds and is scored as shift:given.",
+)
+@click.option("--curve", metavar="N,N,...", help="Train on so many rows too: the score against the size of the training part.")
+@click.option("--groups", metavar="COLUMN", help="Scores for each value of COLUMN; with --folds no value crosses a fold.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Adapt the fewest last layers whose validation score, tried on a pilot, is within 0.015 of the best tried.",
+)
+@click.option("--budget", metavar="TIME", help="Adapt as many layers, for as many epochs, as fit into 90s, 10m or 1h.")
 @click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")
 @click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
 @click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress.")
-def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: str | None, as_json: bool, **given: Any) -> None:
+def run(
+    tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: str | None, curve: str | None, as_json: bool, **given: Any
+) -> None:
     """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
     from fmhub import api, hub
 
@@ -34,7 +51,12 @@ def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: 
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
-    options = {**given, "columns": _pairs("--columns", columns.split(",") if columns else ()), "set": _pairs("--set", changes)}
+    options = {
+        **given,
+        "columns": _pairs("--columns", columns.split(",") if columns else ()),
+        "set": _pairs("--set", changes),
+        "curve": _sizes(curve),
+    }
     records = []
     for name in names:
         records.append(api.run(name, **options))
@@ -44,6 +66,14 @@ def run(tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: 
             summary(records[-1])
     if as_json:
         emit_json(records if len(names) > 1 else records[0])
+
+
+def _sizes(curve: str | None) -> tuple[int, ...]:
+    """`100,300` as whole numbers, smallest first."""
+    try:
+        return tuple(sorted({int(size) for size in curve.split(",")})) if curve else ()
+    except ValueError:
+        raise click.UsageError(f"--curve takes whole numbers with commas between, like 100,300,1000, not {curve}.") from None
 
 
 def _pairs(option: str, entries: Any) -> dict[str, str]:

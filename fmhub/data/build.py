@@ -36,7 +36,7 @@ def load(spec: Data) -> Splits:
     _check(parts, where, classes="label" in columns or any("label" in table.column_names for table in raw.values()))
     if not isinstance(rule, LeaveLastOut):
         splitting.check_groups(parts)
-    return Splits(tables=parts, fingerprint=fingerprint(parts), notes=(*notes, *more))
+    return Splits(tables=parts, fingerprint=fingerprint(parts), notes=(*notes, *more), rule=type(rule).__name__)
 
 
 def _tell_apart(tables: dict[str, pa.Table]) -> list[str]:

@@ -7,6 +7,7 @@ A plan is stored as plain data in `plan.json`: what the user asked for (`options
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class Options:
     set: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     seeds: int = 1
-    folds: int = 0
+    folds: int | None = None
+    curve: tuple[int, ...] = ()
     groups: str | None = None
     limit: int | None = None
     baseline: bool = True
@@ -59,21 +61,55 @@ class Plan:
 def make(name: str, options: Options) -> Plan:
     """Look the task up and apply `options`. Raises `UsageError` for anything unknown or that cannot be combined."""
     task, plugin = hub.task(name)
-    for what, value, least in (("limit", options.limit, 1), ("seeds", options.seeds, 1), ("folds", options.folds or 2, 2)):
-        if value is not None and value < least:
-            raise UsageError(f"--{what} {value} is not allowed: it takes a whole number from {least}.")
-    changes = dict(options.set)
+    options = replace(
+        options, backbone=_folder(options.backbone), data=_absolute(options.data), test=_absolute(options.test), curve=tuple(options.curve)
+    )
+    changes = {key.removeprefix("recipe."): value for key, value in options.set.items()}
     if options.seed is not None:
         changes["seed"] = options.seed
+    _check(options, changes)
+    if options.budget is not None:
+        changes.setdefault("lora.layers", "auto")
     task = replace(task, recipe=override(task.recipe, changes))
     if options.backbone:
         task = replace(task, backbone=options.backbone)
-    options = replace(options, data=_absolute(options.data), test=_absolute(options.test))
     if options.data:
         task = _with_data(task, options)
     elif options.columns or options.test:
         raise UsageError("--columns and --test describe your own data: name it with --data PATH.")
     return Plan(task, plugin.name, plugin.version, options)
+
+
+def _check(options: Options, changes: dict[str, Any]) -> None:
+    """Refuse numbers out of range and options that contradict each other, before anything is read."""
+    numbers = [("limit", options.limit, 1), ("seeds", options.seeds, 1), ("folds", options.folds, 2)]
+    for what, value, least in [*numbers, *(("curve", size, 2) for size in options.curve)]:
+        if value is not None and value < least:
+            raise UsageError(
+                f"--{what} {value} is not allowed: it takes {'whole numbers' if what == 'curve' else 'a whole number'} from {least}."
+            )
+    if options.budget is not None:
+        seconds(options.budget)
+    pairs = (("fast", "budget"), ("folds", "curve"))
+    for one, other in pairs:
+        if getattr(options, one) and getattr(options, other):
+            raise UsageError(f"--{one} and --{other} cannot be combined: give one of them.")
+    if options.fast and changes.get("lora.layers", "auto") != "auto":
+        raise UsageError(f"--fast chooses recipe.lora.layers itself: leave out --set recipe.lora.layers={changes['lora.layers']}.")
+
+
+def seconds(text: str) -> float:
+    """`90s`, `10m` or `1.5h` as seconds. Raises `UsageError`."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text.strip())
+    if found is None or not float(found[1]):
+        raise UsageError(f"--budget {text} is not a time: write it like 90s, 10m or 1.5h.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _folder(backbone: str | None) -> str | None:
+    """A backbone's folder by its absolute path; a card's name as it is."""
+    is_path = backbone is not None and not backbone.startswith("hub:") and (backbone.startswith((".", "~")) or Path(backbone).is_dir())
+    return _absolute(backbone) if is_path else backbone
 
 
 def _absolute(path: str | None) -> str | None:
