@@ -25,6 +25,8 @@ __all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check"
 
 LARGEST = 1 << 35
 """Bytes of the largest file whose size a card does not give (32 GiB)."""
+LARGE = 5_000_000
+"""Bytes from which a fetch is announced even where nobody has set logging up."""
 log = logging.getLogger("fmhub.artifacts")
 _checked: dict[Path, tuple[int, int, str]] = {}
 
@@ -137,27 +139,28 @@ def _fetch(artifact: Artifact, place: Path) -> None:
             if not missing:
                 break
             size = sum(file.bytes or 0 for file in missing)
-            log.info("Fetching %s%s: %s", artifact.name, f" ({size / 1e6:.0f} MB)" if size else "", source)
-            lies = len(answers)
+            log.log(logging.WARNING if size > LARGE else logging.INFO, "Fetching %s (%.1f MB): %s", artifact.name, size / 1e6, source)
             try:
                 answers += [f"{source}: {answer}" for answer in _take(source, missing, place)]
             except NoAnswer as error:
                 answers.append(f"{source}: {error}")
-            for answer in answers[lies:]:
-                log.warning("%s: %s", artifact.name, answer)
         missing = _missing(artifact, place)
     if missing:
+        with contextlib.suppress(OSError):  # absent, or holds what other files were fetched
+            place.rmdir()
         names = ", ".join(file.name for file in missing)
         if offline():
             answers.append(f"FMHUB_OFFLINE or HF_HUB_OFFLINE is set: run once without it, or copy {place} from another machine")
         raise FetchError(f"No source gave {names} of {artifact.name}. {'; '.join(answers) or 'It names no source'}.")
+    for answer in answers:
+        log.warning("%s: %s", artifact.name, answer)
 
 
 def _take(source: Source, files: list[File], place: Path) -> list[str]:
     """Write those of `files` that `source` gives rightly; what was wrong with the others."""
     prefix = getattr(source, "path", "") if not isinstance(source, Local) else ""
     wanted = {file.member if file.member is not None else prefix + file.name: file for file in files}
-    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=make_folder(place)) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=make_folder(place.parent)) as temporary:
         container = source.obtain(Path(temporary), list(wanted))
         problems = []
         try:
@@ -220,7 +223,7 @@ def _alone(place: Path, name: str) -> Iterator[None]:
     import fcntl
 
     try:
-        lock = (make_folder(place) / ".lock").open("a")
+        lock = (make_folder(place.parent) / f".{place.name}.lock").open("a")
     except OSError as error:
         raise FmhubError(f"Cannot write to {place}: {error.strerror}.") from None
     with lock:
