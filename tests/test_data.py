@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,9 @@ def test_jsonl_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
     (tmp_path / "my.jsonl").write_text("".join(json.dumps({"message": text, "label": label}) + "\n" for text, label in ROWS))
     table = pa.table({"message": [text for text, _ in ROWS], "label": pa.array([label for _, label in ROWS]).dictionary_encode()})
     pyarrow.parquet.write_table(table, tmp_path / "my.parquet", row_group_size=7)
-    prints = {data.open(str(tmp_path / f"my.{kind}"), {"text": "message"}).load().fingerprint for kind in ("csv", "jsonl", "parquet")}
+    (tmp_path / "my.json").write_text(json.dumps([{"message": text, "label": label} for text, label in ROWS]))
+    kinds = "csv", "jsonl", "json", "parquet"
+    prints = {data.open(str(tmp_path / f"my.{kind}"), {"text": "message"}).load().fingerprint for kind in kinds}
     assert len(prints) == 1
 
 
@@ -232,6 +235,9 @@ def test_an_unknown_column_shows_the_nearest(tmp_path: Path) -> None:
     [
         ("my.jsonl", b'{"text": "a", "label": "x"}\n{"text": \n', "not one JSON object a line"),
         ("my.jsonl", b'{"text": "a"}\n[1]\n', "not one JSON object a line"),
+        ("my.json", b"[1, 2]", "not one JSON object a line"),
+        ("my.json", b'[{"text": "a"', "not one JSON object a line"),
+        ("my.json", b"[" * 100_000, "not one JSON object a line"),
         ("my.parquet", b"nonsense", "not a parquet file"),
         ("my.csv.gz", b"nonsense", "damaged .gz"),
         ("my.csv.gz", gzip.compress(lines().encode())[:60], "damaged .gz"),
@@ -260,6 +266,19 @@ def test_references_that_are_wrong(tmp_path: Path) -> None:
         data.open(str(tmp_path / "empty")).load()
     with pytest.raises(UsageError, match="give it with --data"):
         data.Required().load()
+
+
+def test_roles_may_be_named_once_and_headers_may_have_blanks(tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_text("text , stars\n" + "".join(f"t{number},{number % 5}\n" for number in range(40)))
+    assert data.open(str(tmp_path / "my.csv"), {"label": "stars"}).load().tables["train"].column_names == ["id", "target", "text"]
+    with pytest.raises(UsageError, match="two words for the same role"):
+        data.open(str(tmp_path / "my.csv"), {"label": "stars", "target": "stars"}).load()
+
+
+def test_a_decimal_target_is_a_number(tmp_path: Path) -> None:
+    values = pa.array([Decimal(number) / 4 for number in range(40)])
+    pyarrow.parquet.write_table(pa.table({"text": [f"t{n}" for n in range(40)], "price": values}), tmp_path / "my.parquet")
+    assert data.open(str(tmp_path / "my.parquet"), {"target": "price"}).load().tables["train"]["target"].type == pa.float64()
 
 
 def test_a_missing_number_in_a_field_is_null(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ def load(spec: Data) -> Splits:
     given = _by_column(tables[""], where) if list(tables) == [""] else tables
     fields = spec.fields or tuple(role for role in columns if role not in ROLES)
     rule = spec.split or (Random() if list(given) == [""] else Given())
-    parts, more = rule.split(given, fields)
+    try:
+        parts, more = rule.split(given, fields)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
     _check(parts, where, classes="label" in columns or any("label" in table.column_names for table in raw.values()))
     if not isinstance(rule, LeaveLastOut):
         splitting.check_groups(parts)

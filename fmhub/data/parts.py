@@ -52,7 +52,7 @@ def _folded(value: Any) -> object:
 
 
 def strata(table: pa.Table) -> list[int]:
-    """A class a row to spread evenly: the label, a tenth of a numeric target's range of ranks, or 0 where there is neither."""
+    """A class a row to spread evenly: the label, a numeric target's tenth by rank (wider where rows are few), else 0."""
     target = table["target"].combine_chunks()
     if not len(table) or pa.types.is_nested(target.type) or pa.types.is_binary(target.type):
         return [0] * len(table)
@@ -60,7 +60,8 @@ def strata(table: pa.Table) -> list[int]:
     if distinct <= max(2, len(table) // 2) and (distinct <= 30 or not pa.types.is_floating(target.type)):
         return [int(code) for code in target.dictionary_encode().indices.to_pylist()]
     if pa.types.is_floating(target.type) or pa.types.is_integer(target.type):
-        return [int(10 * (place - 1) // len(table)) for place in pc.rank(target, tiebreaker="min").to_pylist()]
+        bins = max(1, min(10, len(table) // 20))
+        return [int(bins * (place - 1) // len(table)) for place in pc.rank(target, tiebreaker="min").to_pylist()]
     return [0] * len(table)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib.resources
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,7 +123,7 @@ def csv(path: Path, *, columns: dict[str, str], delimiter: str | None = None, qu
         if not unwanted:
             break
         text.update(dict.fromkeys(unwanted, pa.string()))
-    return table
+    return table.rename_columns([name.strip() for name in table.column_names])
 
 
 def _arrow_csv(path: Path, data: bytes, delimiter: str, quote: bool, text: dict[str, pa.DataType]) -> pa.Table:
@@ -139,11 +140,13 @@ def _arrow_csv(path: Path, data: bytes, delimiter: str, quote: bool, text: dict[
 
 
 def jsonl(path: Path) -> pa.Table:
-    """One object a line."""
+    """One object a line, or one array of objects."""
     data = content(path)
     try:
+        if data.lstrip().startswith(b"["):
+            return pa.Table.from_pylist(json.loads(data))
         return pyarrow.json.read_json(pa.BufferReader(data), pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path.name}: not one JSON object a line ({str(error).splitlines()[0].removeprefix('JSON parse error: ')[:150]})."
         ) from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmhub.errors import DataError, nearest
+from fmhub.errors import DataError, UsageError, nearest
 
 ROLES = ("id", "target", "label", "group", "time", "split")
 TEXT_ROLES = ("id", "group", "split")
@@ -29,6 +29,8 @@ def with_roles(raw: pa.Table, columns: Mapping[str, str], where: str, prefix: st
     for role, column in columns.items():
         if column not in names:
             raise DataError(f"{where}: no column {column!r} (for {role}).{nearest(column, names)} Columns: {some(names)}.")
+    if {"label", "target"} <= columns.keys():
+        raise UsageError("`label` and `target` are two words for the same role: name one of them.")
     mapped = {role: column for role, column in columns.items() if role != "label"}
     target = columns.get("label") or columns.get("target") or next((name for name in ("target", "label") if name in names), None)
     if target is None:
@@ -66,8 +68,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         kind = column.type
     if pa.types.is_large_string(kind) or str(kind) == "string_view":
         return column.cast(pa.string())
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
+    if pa.types.is_float16(kind) or pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
     return column
 
 
