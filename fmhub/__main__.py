@@ -1,6 +1,8 @@
 """`python -m fmhub`, and what `accelerate launch --module fmhub` starts."""
 
+import sys
+
 from fmhub.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

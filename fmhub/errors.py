@@ -5,7 +5,7 @@
     ├── DataError           1  a user's file or row cannot be used
     ├── FetchError          1  no source gave the file, or one gave a wrong one
     ├── UntrustedFile       1  a file's bytes are not what they must be
-    └── Stopped           130  the user pressed Ctrl-C; the run stays resumable
+    └── Stopped             1  the user pressed Ctrl-C; the run stays resumable
 
 A message is one or two lines: what is wrong, where, what to do.
 """
@@ -42,8 +42,6 @@ class UntrustedFile(FmhubError):
 
 class Stopped(FmhubError):
     """Ctrl-C during a run."""
-
-    exit_code = 130
 
 
 def nearest(word: str, known: Iterable[str], *, n: int = 3) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fmhub.errors import FmhubError, nearest
+from fmhub.errors import FmhubError, Stopped, nearest
 
 COMMANDS = {
     "tasks": ("listing", "List the tasks of every plugin."),
@@ -100,7 +100,7 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 it failed and says why, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Run one command and return its exit code: 0 done, 1 it failed and says why, 2 wrong usage."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
@@ -129,17 +129,19 @@ def _report(error: BaseException, debug: bool) -> int | None:
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 lines += f"\nTry: {error.ctx.command_path} --help"
         case KeyboardInterrupt() | click.Abort():
-            code, lines = 130, "Stopped."
+            code, lines = 1, "stopped by Ctrl-C."
         case BrokenPipeError():  # the reader has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         case Exception():
-            code, lines = 1, f"{type(error).__name__}: {error}\nThis is a fault of fmhub or of a plugin: `--debug` shows where."
+            first = (str(error).splitlines() or ["no message"])[0]
+            code, lines = 1, f"{type(error).__name__}: {first}\nThis is a fault of fmhub or of a plugin: `--debug` shows where."
         case _:
             return None
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    print(f"Error: {lines}" if code != 130 else lines, file=sys.stderr)
+    stopped = isinstance(error, (Stopped, KeyboardInterrupt, click.Abort))
+    print(lines if stopped else f"Error: {lines}", file=sys.stderr)
     return code
