@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 
-def fmhub(*arguments: object, home: Path, code: int | None = 0, path: tuple[Path, ...] = (), stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def fmhub(
+    *arguments: object, home: Path, code: int | None = 0, path: tuple[Path, ...] = (), stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`fmhub ARGUMENTS`; `path` are folders of more plugins. Asserts the exit code, and that no traceback is shown."""
     done = subprocess.run(
         [sys.executable, "-m", "fmhub", *map(str, arguments)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,5 +99,68 @@ def shaped(tmp_path: Path) -> Callable[..., Any]:
         if save:
             transformers.AutoModel.from_config(config).save_pretrained(folder)
         return load(folder, sha256="0" * 64, random=not save)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that holds the real minilm-l6 and nothing else, fetched once a session as users fetch it."""
+    from fmhub import backbones
+
+    place = tmp_path_factory.mktemp("weights") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FMHUB_HOME", str(place))
+        patch.delenv("FMHUB_OFFLINE", raising=False)
+        backbones.card("minilm-l6").fetch()
+    return place
+
+
+TASK = """
+from fmhub import Recipe, Task, hookimpl
+class Part:
+    name = "part"
+    def load(self): raise AssertionError
+    def build(self, *a): raise AssertionError
+def task(name, **more): return Task(name=name, title=name.title(), data=Part(), head=Part(), metrics=["accuracy"], **more)
+"""
+"""What the modules of made-up plugins begin with."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path, also of child processes, that stands for site-packages; only its plugins are installed."""
+    import importlib
+    import sys
+
+    from fmhub import hub
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+    hub.refresh()
+    yield folder
+    hub.refresh()
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def distribution(site: Path) -> Callable[..., str]:
+    """`distribution("fmhub-sms", CODE)` installs a made-up plugin in `site`, as real metadata and a real module; returns its module's name."""
+
+    def make(name: str, code: str, *, version: str = "1.0", point: str = "", requires: Sequence[str] = (), group: str = "fmhub") -> str:
+        module = name.lower().replace("-", "_").replace(".", "_")
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Summary: made up", *(f"Requires-Dist: {one}" for one in requires)]
+        (info / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{point or module} = {module}{':command' if 'command' in group else ''}\n")
+        (site / f"{module}.py").write_text(TASK + code, encoding="utf-8")
+        return module
 
     return make
