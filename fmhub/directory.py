@@ -8,7 +8,6 @@ api ("1.0": the plugin API it was written for), licence, homepage, maintainers, 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,8 @@ def entries() -> dict[str, Entry]:
 
 def read(path: Path) -> Entry:
     """One entry from its file, whose stem must be its name. Raises `FmhubError`."""
+    import tomllib  # most commands never look into the directory
+
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
         entry = Entry(**{**values, "tasks": dict(values["tasks"]), "maintainers": tuple(values.get("maintainers", ()))})

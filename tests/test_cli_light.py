@@ -1,0 +1,276 @@
+"""The command line: light, lazy, and plain when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from fmhub import cli, hub
+from fmhub.cli import main, output
+from fmhub.errors import FmhubError, Stopped
+
+HEAVY = "torch transformers datasets evaluate peft accelerate pandas sklearn numpy pyarrow sqlalchemy scipy tokenizers fastapi ray".split()
+GOOD = "@hookimpl\ndef fmhub_tasks(): yield task({!r})\n"
+SPY = """
+import json, sys
+from fmhub.cli import main
+code = main(sys.argv[1:])
+print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def modules(*arguments: str) -> set[str]:
+    """What a process has imported after `fmhub ARGUMENTS`, which must end well."""
+    done = subprocess.run([sys.executable, "-c", SPY, *arguments], capture_output=True, text=True, check=True)
+    code, found = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0, done.stderr
+    return set(found)
+
+
+def cpu_seconds(*command: str) -> float:
+    """The least CPU time of five runs: the noise of a shared machine only adds."""
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(spent)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tasks"], ["tasks", "--json"], ["plugins"], ["plugins", "search"], ["info", "fine"]])
+def test_listing_imports_nothing_heavy(arguments: list[str], distribution: Callable[..., str]) -> None:
+    distribution("fmhub-good", GOOD.format("fine"))
+    assert not modules(*arguments) & set(HEAVY)
+
+
+def test_help_imports_no_command() -> None:
+    found = modules("--help")
+    assert {name for name in found if name.startswith("fmhub.cli")} == {"fmhub.cli"}
+    assert "rich" not in found
+
+
+@pytest.mark.parametrize(("arguments", "most"), [(["--help"], 3.5), (["tasks"], 6)])
+def test_costs_little_more_than_click_and_pluggy(arguments: list[str], most: float) -> None:
+    least = cpu_seconds("-c", "import click, pluggy")
+    ours = cpu_seconds("-m", "fmhub", *arguments)
+    print(f"fmhub {arguments[0]}: {ours:.3f} CPU s, {ours / least:.1f} times `import click, pluggy`")
+    assert ours < most * least
+
+
+def test_fifty_plugins(distribution: Callable[..., str]) -> None:
+    for number in range(50):
+        distribution(f"fmhub-made-{number}", GOOD.format(f"made-{number}"), requires=["fmhub>=0.0.1"])
+    assert len([plugin for plugin in hub.plugins() if plugin.name.startswith("fmhub-made-") and plugin.status == "ok"]) == 50
+    least, ours = cpu_seconds("-c", "import click, pluggy"), cpu_seconds("-m", "fmhub", "tasks")
+    print(f"fmhub tasks with 50 plugins: {ours:.3f} CPU s, {ours / least:.1f} times `import click, pluggy`")
+    assert ours < 8 * least
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_exists_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: fmhub {name}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["tsks"], "Error: No command 'tsks'. Did you mean tasks?\nTry: fmhub --help\n"),
+        (["tasks", "--jsn"], "--json"),
+        (["tasks", "extra"], "Error: Got unexpected extra argument (extra)\nTry: fmhub tasks --help\n"),
+        (["info"], "Error: Missing argument 'NAME'.\nTry: fmhub info --help\n"),
+        (["info", "minilm-l66"], "Did you mean minilm-l6"),
+        (["plugins", "serch"], "serch"),
+        (["install"], "Error: Name one or more plugins, or --all."),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_wrong_usage_is_two_lines_and_code_2(arguments: list[str], lines: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert lines in captured.err
+    assert len(captured.err.splitlines()) <= 2
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Make `fmhub tasks` raise."""
+
+    def raising(error: BaseException) -> None:
+        def body() -> None:
+            raise error
+
+        monkeypatch.setattr(cli.Lazy, "get_command", lambda *_: click.Command("tasks", callback=body))
+
+    return raising
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (FmhubError("It failed."), 1, "Error: It failed.\n"),
+        (Stopped("Stopped. Go on with X"), Stopped.exit_code, "Stopped. Go on with X\n"),
+        (KeyboardInterrupt(), 1, "Error: stopped by Ctrl-C.\n"),
+        (click.Abort(), 1, "Error: stopped by Ctrl-C.\n"),
+        (RuntimeError("odd\nand long"), 1, "Error: RuntimeError: odd\nThis is a fault of fmhub or of a plugin: `--debug` shows where.\n"),
+        (RuntimeError(), 1, "Error: RuntimeError: no message\nThis is a fault of fmhub or of a plugin: `--debug` shows where.\n"),
+    ],
+)
+def test_errors_are_plain(
+    error: BaseException, code: int, said: str, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(error)
+    assert main(["tasks"]) == code
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "tasks"], ["tasks", "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str], command: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    command(FmhubError("It failed."))
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.endswith("Error: It failed.\n")
+
+
+def test_debug_after_two_dashes_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--", "--debug"]) == 2
+    assert "'--debug'" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_plugin_loads(distribution: Callable[..., str], tmp_path: Path) -> None:
+    distribution("fmhub-slow", f"import time; open({str(tmp_path / 'here')!r}, 'w').close(); time.sleep(60)")
+    process = subprocess.Popen([sys.executable, "-m", "fmhub", "tasks"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "here").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=20)
+    assert (process.returncode, out, error) == (1, "", "Error: stopped by Ctrl-C.\n")
+
+
+def test_a_reader_that_leaves_is_no_error(distribution: Callable[..., str]) -> None:
+    distribution("fmhub-many", "@hookimpl\ndef fmhub_tasks():\n    for n in range(999): yield task(f't-{n}' + 'x' * 50)\n")
+    process = subprocess.Popen([sys.executable, "-m", "fmhub", "tasks"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_commands_of_plugins(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import click\n@click.command()\ndef command(): click.echo('blue')\n"
+    distribution("fmhub-sky", "print('imported')\n" + code, point="colour", group="fmhub.commands")
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert "colour" in listed
+    assert "from fmhub-sky" in listed
+    assert "imported" not in listed
+    assert main(["colour"]) == 0
+    assert "blue" in capsys.readouterr().out
+    monkeypatch.setenv("FMHUB_DISABLE_PLUGINS", "fmhub-sky")
+    assert main(["colour"]) == 2
+
+
+def test_commands_of_plugins_that_cannot_be(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    distribution("fmhub-none", "", point="gone", group="fmhub.commands")
+    distribution("fmhub-exits", "raise SystemExit(0)", point="exits", group="fmhub.commands")
+    distribution("fmhub-odd", "command = 7", point="odd", group="fmhub.commands")
+    distribution("fmhub-thief", "raise AssertionError", point="tasks", group="fmhub.commands")
+    for name in ("one", "two"):
+        distribution(f"fmhub-{name}", "command = 7", point="both", group="fmhub.commands")
+    for name, said in {
+        "gone": "plugin fmhub-none cannot be loaded: AttributeError",
+        "exits": "plugin fmhub-exits cannot be loaded: SystemExit",
+        "odd": "plugin fmhub-odd is not a click command",
+        "both": "is claimed by fmhub-one, fmhub-two",
+    }.items():
+        assert main([name]) == 1
+        assert said in capsys.readouterr().err
+    assert main(["tasks"]) == 0
+
+
+def test_info_of_each_kind(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    distribution("fmhub-good", GOOD.format("fine"))
+    for name, kind in {
+        "fine": "task",
+        "fmhub-good:fine": "task",
+        "minilm-l6": "backbone",
+        "fmhub-good": "plugin",
+        "fmhub-text": "plugin",
+    }.items():
+        assert main(["info", name, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["kind"] == kind
+        assert found["name"] == name.rpartition(":")[2]
+        assert main(["info", name]) == 0
+        assert capsys.readouterr().out.split()[:2] == ["kind", kind]
+    assert main(["info", "fmhub-good:nine"]) == 2
+    assert "Did you mean fine?" in capsys.readouterr().err
+
+
+def test_info_shows_the_recipe(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    distribution("fmhub-good", "@hookimpl\ndef fmhub_tasks(): yield task('fine', recipe=Recipe(lr=0.5), licence='CC0')\n")
+    assert main(["info", "fine", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recipe"]["lr"], found["licence"], found["metrics"], found["plugin"]) == (0.5, "CC0", ["accuracy"], "fmhub-good")
+
+
+def test_backbones_are_listed_with_what_is_fetched(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backbones", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["minilm-l6"]["parameters"] == 22_713_216
+    assert rows["minilm-l6"]["fetched"] is False
+    assert main(["backbones"]) == 0
+    assert "22.7 M" in capsys.readouterr().out
+
+
+def test_plugins_and_search(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    distribution("fmhub-good", GOOD.format("fine"))
+    assert main(["plugins", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["fmhub-good"]["tasks"] == ["fine"]
+    assert rows["fmhub-good"]["problem"] is None
+    assert main(["plugins", "search", "sentiment", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["fmhub-text"]
+    assert main(["plugins", "search", "no-such-thing"]) == 0
+    assert "Nothing in the directory" in capsys.readouterr().out
+
+
+def test_two_tasks_of_one_name_are_shown_in_full(distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    distribution("fmhub-a", GOOD.format("same"))
+    distribution("fmhub-b", GOOD.format("same"))
+    assert main(["tasks"]) == 0
+    captured = capsys.readouterr()
+    assert "fmhub-a:same" in captured.out
+    assert "fmhub-b:same" in captured.out
+    assert "use full names" in captured.err
+
+
+def test_tables_are_whole_and_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("a", "b"), [("x" * 300, "\x1b[31mred\n"), (None, ["u", "v"])])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "x" * 300 in lines[1]
+    assert "\x1b" not in lines[1]
+    assert lines[2].strip() == "u, v"
+
+
+def test_a_terminal_gets_a_drawn_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    output.table(("task", "title"), [("one", "[bold]kept as it is[/]")])
+    assert "[bold]kept as it is[/]" in capsys.readouterr().out

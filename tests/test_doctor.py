@@ -1,0 +1,109 @@
+"""`fmhub doctor` finds what is wrong, and only then ends with 1."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fmhub import doctor
+from fmhub.cli import main
+
+
+@pytest.fixture
+def findings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, object]]]:
+    monkeypatch.setattr(doctor, "ROOM", 1)
+
+    def look(code: int, *options: str) -> dict[str, dict[str, object]]:
+        assert main(["doctor", "--json", *options]) == code
+        return {row["what"]: row for row in json.loads(capsys.readouterr().out)}
+
+    return look
+
+
+def test_all_is_well(site: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    found = findings(0, "--quick")
+    assert all(row["ok"] is not False for row in found.values())
+    assert {"python", "torch", "home", "disk", "backbone minilm-l6", "board", "network"} <= set(found)
+    assert "device" not in found
+
+
+def test_the_device_is_asked_in_a_process_of_its_own() -> None:
+    (found,) = doctor._device()
+    assert found.ok
+    assert "threads" in found.detail
+
+
+def test_a_torch_that_does_not_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libgomp is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (found,) = doctor._device()
+    assert found.ok is False
+    assert "libgomp is missing" in found.detail
+
+
+def test_a_quarantined_plugin(
+    distribution: Callable[..., str], findings: Callable[..., dict[str, dict[str, object]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    distribution("fmhub-bad", "1 / 0")
+    row = findings(1, "--quick")["plugin fmhub-bad 1.0"]
+    assert "ZeroDivisionError" in str(row["traceback"])
+    assert "fmhub_bad.py" in str(row["detail"])
+    assert main(["doctor", "--quick"]) == 1
+    text = capsys.readouterr().out
+    assert "WRONG plugin fmhub-bad 1.0" in text
+    assert "Mend: report it to the authors of fmhub-bad" in text
+
+
+def test_a_disabled_plugin_is_not_wrong(
+    distribution: Callable[..., str], findings: Callable[..., dict[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution("fmhub-bad", "1 / 0")
+    monkeypatch.setenv("FMHUB_DISABLE_PLUGINS", "all")
+    assert findings(0, "--quick")["plugin fmhub-bad 1.0"]["ok"] is None
+
+
+def test_weights_with_one_byte_changed(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    from fmhub import artifacts
+    from fmhub.backbones import builtin
+
+    place = artifacts.folder(builtin()["minilm-l6"].artifact)
+    place.mkdir(parents=True)
+    (place / "config.json").write_text("{}")
+    row = findings(1, "--quick")["backbone minilm-l6"]
+    assert "config.json is not the promised file" in str(row["detail"])
+    assert "model.safetensors is missing" in str(row["detail"])
+
+
+def test_a_home_that_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, findings: Callable[..., dict[str, dict[str, object]]]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FMHUB_HOME", str(tmp_path / "file"))
+    assert findings(1, "--quick")["home"]["ok"] is False
+
+
+def test_a_full_disk(findings: Callable[..., dict[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert findings(1, "--quick")["disk"]["ok"] is False
+
+
+def test_a_board_that_is_none(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    home.mkdir()
+    (home / "board.sqlite").write_bytes(b"nonsense" * 1000)
+    assert findings(1, "--quick")["board"]["ok"] is False
+
+
+def test_a_board_that_opens(home: Path, findings: Callable[..., dict[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMHUB_DATABASE", f"sqlite:///{home}.sqlite")
+    assert findings(0, "--quick")["board"] == {"what": "board", "ok": True, "detail": "opens, 0 tasks", "mend": "", "traceback": ""}
+
+
+def test_offline_is_told(findings: Callable[..., dict[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMHUB_OFFLINE", "1")
+    assert "never used" in str(findings(0, "--quick")["network"]["detail"])
+    assert os.environ["FMHUB_OFFLINE"] == "1"
