@@ -37,25 +37,37 @@ def plan(task: str, **options: Any) -> Plan:
 
 
 def run(
-    task: str, *, resume: str | Path | None = None, output: str | Path | None = None, quiet: bool = True, **options: Any
+    task: str,
+    *,
+    resume: str | Path | None = None,
+    output: str | Path | None = None,
+    quiet: bool = True,
+    processes: int = 1,
+    **options: Any,
 ) -> dict[str, Any]:
     """Run a task and return its record (the keys of `run.json`); it is on the local board afterwards.
 
     `resume` takes a run's id or folder and goes on where it stopped, with that run's own options.
-    `output` names a folder (absent or empty) for the run. Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
+    `output` names a folder (absent or empty) for the run; `processes` of them share its batches.
+    Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
     """
+    from fmhub.training import launch
     from fmhub.training.execute import execute
     from fmhub.training.reporting import Reporter
 
+    processes = launch.count(processes)
     if resume is not None:
         folder, identity, todo = _resumed(task, resume, options)
         if (folder / "run.json").is_file():
             return run_folder.read_record(folder)
     else:
         todo = plan(task, **options)
-        identity, folder = run_folder.create(todo.task.name, Path(output) if output is not None else None)
+        identity, folder = launch.from_first(lambda: run_folder.create(todo.task.name, Path(output) if output is not None else None))
     try:
-        result = execute(todo, identity, folder, Reporter(quiet=quiet))
+        if processes > 1:
+            result = launch.launch(todo, identity, folder, processes, quiet=quiet)
+        else:
+            result = execute(todo, identity, folder, Reporter(quiet=quiet))
     except KeyboardInterrupt:
         raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}") from None
     except BaseException:
@@ -63,7 +75,7 @@ def run(
         raise
     from fmhub.leaderboard import store
 
-    store.add(folder)
+    launch.from_first(lambda: store.add(folder))
     return result
 
 
@@ -112,11 +124,11 @@ class Predictor:
         return [self._readable({name: values[number] for name, values in found.items()}) for number in range(len(rows))]
 
     def _row(self, number: int, value: Any) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping):
-            value = {self.fields[0]: value} if len(self.fields) == 1 else {}
-        if missing := [name for name in self.fields if name not in value]:
+        bare = {self.fields[0]: value} if len(self.fields) == 1 else {}
+        row: Mapping[str, Any] = value if isinstance(value, Mapping) else bare
+        if missing := [name for name in self.fields if name not in row]:
             raise DataError(f"Input {number + 1} lacks {', '.join(missing)}: this task reads {', '.join(self.fields)}.")
-        return value
+        return row
 
     def _readable(self, row: dict[str, Any]) -> dict[str, Any]:
         labels: Sequence[str] | None = getattr(self._network.head_spec, "labels", None)

@@ -56,7 +56,11 @@ class Regression:
         return np.array(values, dtype=np.float64)
 
     def _inside(self, value: float) -> bool:
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        low, high = self._ends()
+        return low <= value <= high
+
+    def _ends(self) -> tuple[float, float]:
+        return (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
         """(examples, width) -> (examples, 1)."""
@@ -72,4 +76,5 @@ class Regression:
     def decode(self, outputs: torch.Tensor) -> dict[str, Any]:
         """`prediction`: floats in the target's unit."""
         values = outputs.float().squeeze(-1).double().cpu().numpy() * self.deviation + self.mean
-        return {"prediction": values.clip(self.low, self.high) if (self.low, self.high) != (None, None) else values}
+        low, high = self._ends()
+        return {"prediction": values.clip(low, high)}
