@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fmhub import hub
-from fmhub.errors import DataError, FmhubError, UntrustedFile, UsageError
-from fmhub.evaluation import evaluate, metrics
+from fmhub.errors import DataError, FmhubError, UntrustedFile
+from fmhub.evaluation import evaluate
+from fmhub.evaluation.declared import declared
 from fmhub.runs import folder as run_folder
 
 NEEDED = ("id", "split", "prediction", "target")
@@ -80,7 +80,7 @@ def _read(path: Path) -> pa.Table:
 
 def _scores(table: pa.Table, plan: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """({split: scores}, problem) with every metric of the plan that is still known."""
-    found = metrics_of(plan)
+    found = declared(plan)
     if row["metric"] not in [metric.name for metric in found]:
         return {}, f"its metric {row['metric']} is not known here: install the plugin that has it"
     try:
@@ -88,18 +88,6 @@ def _scores(table: pa.Table, plan: dict[str, Any], row: dict[str, Any]) -> tuple
         return {split: evaluate(of_split(table, split), found, row["labels"] or None) for split in splits}, ""
     except DataError as error:
         return {}, str(error)
-
-
-def metrics_of(plan: dict[str, Any]) -> list[metrics.Metric]:
-    """fmhub's by name; a plugin's own from its task, where that is still installed."""
-    known = {name: name for name in metrics.names()}
-    if set(plan["metrics"]) - set(known):
-        try:
-            task, _ = hub.task(f"{plan['task']['plugin']}:{plan['task']['name']}")
-            known |= {metrics.get(metric).name: metric for metric in task.metrics}
-        except UsageError:
-            pass
-    return [metrics.get(known[name]) for name in plan["metrics"] if name in known]
 
 
 def of_split(table: pa.Table, split: str) -> pa.Table:

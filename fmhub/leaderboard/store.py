@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
 from fmhub.evaluation import better, difference, metrics
+from fmhub.evaluation.declared import declared
 from fmhub.leaderboard import entries
 from fmhub.leaderboard.schema import ENTRIES, PREDICTIONS, database
 from fmhub.leaderboard.statistics import ranks
@@ -80,7 +81,8 @@ def _table(rows: list[dict[str, Any]], engine: sa.Engine) -> dict[str, Any]:
     name = first["metric"]
     for row in rows:
         row["problem"] = row["problem"] or _stranger(row, first)
-    metric = metrics.get(name) if name in metrics.names() else _own_metric(first)
+    plugin, _, task = first["task"].partition(":")
+    metric = next(iter(declared({"metrics": [name], "task": {"plugin": plugin, "name": task}})), None)
     ranked = [row for row in rows if not row["problem"]]
     unranked = [row for row in rows if row["problem"]]
     if metric is not None:
@@ -95,11 +97,6 @@ def _table(rows: list[dict[str, Any]], engine: sa.Engine) -> dict[str, Any]:
         "unit": metric.unit if metric else "",
         "entries": [_shown(place, row, name) for place, row in listed],
     }
-
-
-def _own_metric(row: dict[str, Any]) -> metrics.Metric | None:
-    plan = {"metrics": [row["metric"]], "task": dict(zip(("plugin", "name"), row["task"].split(":", 1), strict=True))}
-    return next(iter(entries.metrics_of(plan)), None)
 
 
 def _stranger(row: dict[str, Any], first: dict[str, Any]) -> str:

@@ -1,0 +1,82 @@
+"""What a report is made of: a run's folder, read once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmhub.errors import UsageError
+from fmhub.evaluation import Metric
+from fmhub.evaluation.declared import declared
+from fmhub.evaluation.metrics.columns import columns, take
+from fmhub.runs import folder as run_folder
+
+CORE = frozenset({"id", "split", "fold", "seed", "group", "prediction", "scores", "target", "input"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is done: its record and plan, its log, and the test part of its first seed's predictions."""
+
+    folder: Path
+    record: dict[str, Any]
+    plan: dict[str, Any]
+    log: list[dict[str, Any]]
+    columns: dict[str, np.ndarray]
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.plan["head"].get("labels") or [])
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric that ranks, where it is still known here."""
+        return next((one for one in declared(self.plan) if one.name == self.record["primary"]), None)
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """What the columns hold, which decides what is drawn: `labels`, `numbers`, `scores`."""
+        prediction, scores = self.columns["prediction"], self.columns.get("scores")
+        if any(value is None for value in self.columns["target"]):
+            return frozenset()
+        found = {"numbers"} if prediction.dtype.kind == "f" else set()
+        if prediction.dtype == object and self.labels and all(isinstance(value, str) for value in prediction):
+            found.add("labels")
+            if scores is not None and scores.ndim == 2 and scores.shape[1] == len(self.labels):
+                found.add("scores")
+        return frozenset(found)
+
+    @property
+    def extra(self) -> list[str]:
+        """Columns of the data itself that travelled along: what scores can be sliced by."""
+        return [name for name in self.columns if name not in CORE]
+
+
+def read(run: str | Path) -> Run:
+    """The run of that id or folder. Raises `UsageError` where it is not done, `UntrustedFile` for files that are not a run's."""
+    folder = run_folder.find(run)
+    plan = run_folder.read_plan(folder)
+    if (status := run_folder.read_status(folder)) != "done":
+        raise UsageError(
+            f"Run {plan['id']} is {status}; a report needs one that is done: fmhub run {plan['task']['name']} --resume {plan['id']}"
+        )
+    table = columns(run_folder.read_table(folder / "predictions.parquet"))
+    test = np.array([split == "test" for split in table["split"]], dtype=bool)
+    first = table["seed"] == table["seed"].min() if "seed" in table else True
+    return Run(folder, run_folder.read_record(folder), plan, _log(folder / "log.jsonl"), take(table, np.flatnonzero(test & first)))
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """Readings in order; of a step that was taken again after a resume the last one, half-written lines left out."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            found[str(row.get("member", "")), int(row["step"])] = row
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    return [found[key] for key in sorted(found)]
