@@ -149,6 +149,11 @@ def unregister(name: str = "local") -> None:
     plugins.cache_clear()
 
 
+def is_local(name: str) -> bool:
+    """Whether plugin `name` was registered in this process, so that another process does not know it."""
+    return name in _registered
+
+
 def refresh() -> None:
     """Look for installed plugins anew at the next question."""
     _installed.cache_clear()

@@ -36,6 +36,7 @@ from fmhub.cli.output import emit_json, json_option
 @click.option("--budget", metavar="TIME", help="Adapt as many layers, for as many epochs, as fit into 90s, 10m or 1h.")
 @click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")
 @click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
+@click.option("--processes", type=int, default=1, metavar="N", help="Train in N processes that share every batch.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
 @click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
 @json_option

@@ -19,15 +19,14 @@ from fmhub.evaluation import metrics
 from fmhub.runs import folder as run_folder
 from fmhub.runs.record import record
 from fmhub.task import Splits, StemSpec
-from fmhub.training import cost
+from fmhub.training import cost, launch
 from fmhub.training.baselines import Row, run_baselines, score
 from fmhub.training.member import Member, Trained, test_readings, train_member
 from fmhub.training.plan import Plan, describe
+from fmhub.training.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from fmhub.training.reporting import Reporter
 
 
 def load_data(plan: Plan) -> Splits:
@@ -43,27 +42,36 @@ def load_data(plan: Plan) -> Splits:
 
 
 def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """Run `plan` in `folder` and return the record; goes on where an interrupted run of the same plan stopped."""
+    """Run `plan` in `folder` and return the record; goes on where an interrupted run of the same plan stopped.
+
+    Among several processes every one of them calls it, rank 0 alone writes, and all return the record.
+    """
     clock = cost.Clock()
+    accelerator = launch.accelerator(plan.task.recipe.precision)
+    first = accelerator.is_main_process
+    reporter = reporter if first else Silent()
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
-    splits = load_data(plan)
+    with launch.one_first():
+        splits = load_data(plan)
+        card.fetch()
     stored = plan_json(plan, run, splits, stem, card)
     _check_resumed(folder, stored)
-    run_folder.write_json(folder / "plan.json", stored)
-    run_folder.write_status(folder, "running")
+    _check_alike(stored)
+    if first:
+        run_folder.write_json(folder / "plan.json", stored)
+        run_folder.write_status(folder, "running")
     reporter.started({**stored, "folder": str(folder)})
     for note in splits.notes:
         reporter.say(note)
     try:
-        accelerator = _accelerator(plan)
         trained, rows = _train_and_compare(plan, stem, splits, card, folder, accelerator, reporter)
     except (KeyboardInterrupt, Exception) as error:
         reporter.close()
-        run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+        if first:
+            run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
         raise
-    result = _record(plan, stored, trained, rows, splits, folder, clock, accelerator)
-    run_folder.write_json(folder / "run.json", result)
+    result = launch.from_first(lambda: _record(plan, stored, trained, rows, splits, folder, clock, accelerator))
     reporter.finished(result)
     return result
 
@@ -71,6 +79,9 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str,
 def plan_json(plan: Plan, run: str, splits: Splits, stem: StemSpec, card: backbones.Card) -> dict[str, Any]:
     """The plan as plain data, fitted on the training part, from which a run is resumed and loaded."""
     task, train = plan.task, splits.tables["train"]
+    head = task.head.fit(train, task.recipe)
+    for table in splits.tables.values():
+        head.targets(table)  # a target that does not fit is refused before anything is written
     return {
         "id": run,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -82,7 +93,7 @@ def plan_json(plan: Plan, run: str, splits: Splits, stem: StemSpec, card: backbo
         "data": {"fingerprint": splits.fingerprint, **{name: len(table) for name, table in splits.tables.items()}},
         "recipe": describe(task.recipe),
         "stem": describe(stem.fit(train)),
-        "head": describe(task.head.fit(train, task.recipe)),
+        "head": describe(head),
         "metrics": [metrics.get(metric).name for metric in task.metrics],
         "baselines": [baseline.name for baseline in task.baselines] if plan.options.baseline else [],
         "options": describe(plan.options),
@@ -98,6 +109,14 @@ def _check_resumed(folder: Path, stored: dict[str, Any]) -> None:
         if before[key] != stored[key]:
             raise UsageError(f"Run {before['id']} cannot go on: its {key} is no longer the same. Start a new run.")
     stored["started"] = before["started"]
+
+
+def _check_alike(stored: dict[str, Any]) -> None:
+    """Every process must have found the same task, data and weights as rank 0."""
+    mine = {key: value for key, value in stored.items() if key != "started"}
+    others = launch.from_first(lambda: mine)
+    if different := [key for key in mine if mine[key] != others[key]]:
+        raise UsageError(f"This process and the first one do not see the same {', '.join(different)}: give all of them the same files.")
 
 
 def _train_and_compare(
@@ -116,6 +135,8 @@ def _train_and_compare(
     predictions = pa.concat_tables([one.predictions for one in trained], promote_options="default")
     labels = getattr(trained[0].network.head_spec, "labels", None)
     best = max(trained, key=lambda one: one.progress.best if one.progress.best is not None else float("-inf"))
+    if not accelerator.is_main_process:
+        return trained, []
     best.save(folder / "adapter" / "adapter.safetensors")
     run_folder.write_table(folder / "predictions.parquet", predictions)
     rows = [Row("", score(predictions, plan.task.metrics, labels))]
@@ -124,12 +145,6 @@ def _train_and_compare(
     for split, scores in rows[0].scores.items():
         reporter.evaluated(split, scores)
     return trained, rows
-
-
-def _accelerator(plan: Plan) -> Accelerator:
-    from accelerate import Accelerator
-
-    return Accelerator(mixed_precision=plan.task.recipe.precision)
 
 
 def _record(
@@ -142,10 +157,11 @@ def _record(
     clock: cost.Clock,
     accelerator: Accelerator,
 ) -> dict[str, Any]:
+    """Make the record and write it: from then on the run is complete."""
     ours, first = rows[0], trained[0]
     seconds = sum(one.progress.seconds for one in trained)
     primary = metrics.get(plan.task.metrics[0]).name
-    return record(
+    result = record(
         stored,
         scores=ours.scores,
         primary=primary,
@@ -165,6 +181,8 @@ def _record(
         test_readings=test_readings(folder),
         notes=[*splits.notes, *dict.fromkeys(note for one in trained for note in one.notes)],
     )
+    run_folder.write_json(folder / "run.json", result)
+    return result
 
 
 def _normalised(plan: Plan, score: dict[str, Any]) -> dict[str, float] | None:

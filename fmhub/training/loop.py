@@ -20,6 +20,7 @@ from fmhub.backbones.adapter import trainable
 from fmhub.errors import FmhubError
 from fmhub.recipe import Recipe
 from fmhub.training import checkpoint as checkpoints
+from fmhub.training import launch
 from fmhub.training.batching import epoch_batches, evaluation_batches, parts
 from fmhub.training.checkpoint import Progress
 from fmhub.training.network import Network, Part, select
@@ -32,8 +33,10 @@ Log = Callable[[int, int, dict[str, float], float], None]
 """Called with (step, total steps, values, steps a second)."""
 
 
-def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerator: Accelerator, checkpoint: Path, log: Log) -> Progress:
-    """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best.
+def fit(
+    network: Network, train: Part, judge: Callable[[], float] | None, *, accelerator: Accelerator, checkpoint: Path, log: Log
+) -> Progress:
+    """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best; without one at the last.
 
     Goes on from `checkpoint` where that file exists. Raises `FmhubError` when the loss is no longer a number.
     """
@@ -52,10 +55,13 @@ def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerato
         for group in optimiser.param_groups:
             group["lr"] = plan.lr(progress.step)
         step_loss, step_weight = _gradients(network, train, plan, progress.step, accelerator, list(named.values()))
+        accelerator.unscale_gradients(stepper)  # half precision scales the loss; the line above has summed scaled gradients
         if recipe.clip:
-            accelerator.clip_grad_norm_(named.values(), recipe.clip)
+            torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
         stepper.step()
         stepper.zero_grad(set_to_none=True)
+        if recipe.l1:
+            _shrink(named, recipe.l1 * plan.lr(progress.step))
         loss, weight = loss + step_loss, weight + step_weight
         progress.examples += len(plan.rows(progress.step))
         progress.step += 1
@@ -67,7 +73,7 @@ def fit(network: Network, train: Part, judge: Callable[[], float], *, accelerato
                 raise FmhubError(f"The training loss is {value} at step {progress.step}: lower recipe.lr (now {recipe.lr:g}).")
             values = {"loss": value, "lr": plan.lr(progress.step - 1), "epoch": progress.step / plan.steps_per_epoch}
             loss, weight = loss * 0, weight * 0
-            if reading:
+            if reading and judge is not None:
                 values["validation"] = score = judge()
                 best = _remember(progress, score, named, best, recipe.patience)
                 progress.history.append({"step": progress.step, **values})
@@ -145,8 +151,6 @@ def _gradients(
     torch._foreach_mul_(gradients, count / weight)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-        if recipe.l1:
-            parameter.grad.add_(parameter.detach().sign(), alpha=recipe.l1)
     return total, weight
 
 
@@ -160,10 +164,18 @@ def _optimiser(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.op
     return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
 
 
+@torch.no_grad()
+def _shrink(named: dict[str, torch.nn.Parameter], amount: float) -> None:
+    """L1 as a proximal step (Parikh & Boyd 2014, section 6.5.2): matrices move towards 0 and stop there, so that an adapter gets sparse."""
+    for parameter in named.values():
+        if parameter.ndim > 1:
+            parameter.copy_(torch.nn.functional.softshrink(parameter, amount))
+
+
 def _resume(
     path: Path, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str]
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
-    found = checkpoints.load(path)
+    found = launch.from_first(lambda: checkpoints.load(path))
     if found is None:
         return Progress(), {}
     progress, groups = found
@@ -205,8 +217,7 @@ def predict(network: Network, part: Part, accelerator: Accelerator) -> dict[str,
 
         gathered = gather_object([(rows, columns)])
         rows = [row for some, _ in gathered for row in some]
-        columns = {
-            name: [value for _, one in gathered for value in one.get(name, [])] for name in {key for _, one in gathered for key in one}
-        }
+        names = sorted({name for _, one in gathered for name in one})
+        columns = {name: [value for _, one in gathered for value in one.get(name, [])] for name in names}
     order = np.argsort(rows)
     return {name: [values[i] for i in order] for name, values in columns.items()}

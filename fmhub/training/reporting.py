@@ -87,3 +87,22 @@ class Reporter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class Silent(Reporter):
+    """Of a process that is not the first: it tells nobody anything."""
+
+    def started(self, run: Mapping[str, Any]) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    def logged(self, title: str, step: int, total: int, values: dict[str, float], rate: float) -> None:
+        pass
+
+    def evaluated(self, split: str, scores: Mapping[str, Any]) -> None:
+        pass
+
+    def finished(self, record: Mapping[str, Any]) -> None:
+        pass

@@ -1,0 +1,284 @@
+"""Many processes of one run: how they are started, how they find each other, and how one that dies ends them all.
+
+`--processes N` starts N ranks of the same plan in the same run folder; `accelerate launch` starts ranks of the whole command.
+Either way rank 0 alone writes and prints, and no step is made before all ranks that were asked for are really there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from fmhub import errors, hub
+from fmhub.errors import FmhubError, UsageError
+from fmhub.runs import folder as run_folder
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.state import PartialState
+
+    from fmhub.training.plan import Plan
+
+Made = TypeVar("Made")
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for each other; one that died is noticed by whoever started it, at once."""
+GRACE_SECONDS = 2.0
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def asked() -> int:
+    """How many ranks the environment of this process speaks of; 1 outside of any launcher."""
+    return max(1, *(int(os.environ.get(name) or 1) for name in _SIZES))
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return all(int(os.environ.get(name) or 0) == 0 for name in _RANKS)
+
+
+def join() -> PartialState:
+    """Meet the other ranks, once a process. Raises `FmhubError` where fewer came up than were asked for."""
+    import torch
+    from accelerate.state import PartialState
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes", "on"}
+    if not forced and not torch.accelerator.is_available():
+        forced, os.environ["ACCELERATE_USE_CPU"] = True, "true"
+    if not forced and torch.accelerator.device_count() < here:
+        count = torch.accelerator.device_count()
+        raise UsageError(f"{here} processes need {here} accelerators, and here is {count}: set ACCELERATE_USE_CPU=true to use processors.")
+    state = PartialState(cpu=forced, **({"timeout": PATIENCE} if asked() > 1 else {}))
+    if state.num_processes != asked():
+        raise FmhubError(f"{asked()} processes were asked for, and {state.num_processes} came up. Start them with: --processes {asked()}")
+    return state
+
+
+def leave() -> None:
+    """Part from the other ranks."""
+    if asked() > 1:
+        join().destroy_process_group()
+
+
+def accelerator(precision: str = "no", **options: Any) -> Accelerator:
+    """This process's Accelerator among all ranks. Raises `UsageError` where the device lacks `precision`."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if asked() > 1:
+        join()
+    AcceleratorState._reset_state()  # a process may run one task after another, each with its own precision
+    problem = ""
+    try:
+        made = Accelerator(mixed_precision=precision, **options)
+        if precision != "no" and not made.native_amp:  # on some devices Accelerate ignores the wish
+            problem = f"the device {made.device} has no such arithmetic"
+    except ValueError as error:
+        problem = str(error).rstrip(".")
+    if problem:
+        AcceleratorState._reset_state()
+        raise UsageError(f"recipe.precision={precision} is not possible here: {problem}. Leave it out.")
+    return made
+
+
+def from_first(make: Callable[[], Made]) -> Made:
+    """What `make()` gives on rank 0, handed to every rank."""
+    if asked() == 1:
+        return make()
+    from accelerate.utils import broadcast_object_list
+
+    box: list[Any] = [make() if join().is_main_process else None]
+    made: Made = broadcast_object_list(box)[0]
+    return made
+
+
+def one_first() -> contextlib.AbstractContextManager[None]:
+    """Its body runs on rank 0 before it runs on the others: one fetches, the others find it fetched."""
+    return join().main_process_first() if asked() > 1 else contextlib.nullcontext()
+
+
+def count(processes: int) -> int:
+    """How many processes this one has to start, 1 for none: as many as the user wants of fmhub, or of Accelerate's launcher.
+
+    `accelerate launch --cpu --num_processes 2` (1.15) prepares a meeting point and starts one process without a word; then we
+    start them. Raises `UsageError` for a wrong number.
+    """
+    if processes < 1:
+        raise UsageError(f"--processes {processes} is not allowed: it takes a whole number from 1.")
+    if asked() > 1:
+        if processes > 1:
+            raise UsageError(f"--processes {processes} inside a launcher of {asked()} processes: leave one of them out.")
+        return 1
+    if processes > 1 or not {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= set(os.environ):
+        return processes
+    import psutil
+    from accelerate.commands.launch import launch_command_parser
+
+    with contextlib.suppress(Exception, SystemExit):
+        words = psutil.Process().parent().cmdline()
+        chosen, _ = launch_command_parser().parse_known_args(words[words.index("launch") + 1 :])
+        if chosen.num_processes:
+            return int(chosen.num_processes)
+    raise FmhubError("accelerate launch was asked for several processes and started one. Use: fmhub run TASK --processes N")
+
+
+def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool) -> dict[str, Any]:
+    """Run `plan` in `folder` with that many ranks and return the record.
+
+    Raises what a rank raised; where one was killed an `FmhubError` that says how the run goes on.
+    """
+    from fmhub.training.plan import describe
+
+    if hub.is_local(plan.plugin):
+        raise UsageError(f"Task {plan.task.name} is registered in this process only: other processes need it as an installed plugin.")
+    job = {"task": plan.full_name, "options": describe(plan.options), "run": run, "folder": str(folder), "quiet": quiet}
+    with contextlib.ExitStack() as stack:
+        notes = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
+        ranks = [_start(rank, processes, environment, notes[rank]) for rank, environment in enumerate(_environments(processes))]
+        try:
+            for one in ranks:
+                assert one.stdin is not None
+                with contextlib.suppress(BrokenPipeError):
+                    one.stdin.write(json.dumps(job).encode() + b"\n")
+                    one.stdin.flush()
+            ended = _wait(ranks)
+        except BaseException:
+            _kill(ranks)
+            _mark(folder, "stopped")
+            raise
+        _kill(ranks)
+        if any(one.returncode for one in ranks):
+            error = _problem(ranks, ended, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
+            _mark(folder, "failed", str(error))
+            raise error
+    return run_folder.read_record(folder)
+
+
+def _environments(processes: int) -> list[dict[str, str]]:
+    """What Accelerate reads, for each rank; the machine's threads are divided among them."""
+    threads = max(1, len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) // processes)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+    common = {
+        "OMP_NUM_THREADS": str(threads),
+        "GLOO_SOCKET_IFNAME": loopback,
+        **os.environ,
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+    }
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def _start(rank: int, processes: int, environment: Mapping[str, str], notes: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A rank in a session of its own: Ctrl-C reaches the launcher alone, which ends them all."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from fmhub.training.launch import rank; rank()"],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None if rank == 0 else notes, start_new_session=True,
+    )  # fmt: skip
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+    """Wait until all have ended, or one has failed and the others had a moment to say what they saw; who ended, in order."""
+    ended: list[int] = []
+    deadline = float("inf")
+    while len(ended) < len(ranks) and time.monotonic() < deadline:
+        for rank, one in enumerate(ranks):
+            if rank not in ended and one.poll() is not None:
+                ended.append(rank)
+                if one.returncode:
+                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        time.sleep(0.02)
+    return ended
+
+
+def _kill(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End all at once; every file is written whole or not at all, so that nothing is lost but the steps since the checkpoint."""
+    for one in ranks:
+        if one.poll() is None:
+            one.kill()
+    for one in ranks:
+        one.wait()
+        if one.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                one.stdin.close()
+
+
+def _mark(folder: Path, status: str, problem: str = "") -> None:
+    if (folder / "plan.json").is_file():
+        run_folder.write_status(folder, status, problem)
+
+
+def _problem(ranks: Sequence[subprocess.Popen[bytes]], ended: Sequence[int], notes: Sequence[IO[bytes]], resume: str) -> FmhubError:
+    """The one error that explains all: what fmhub said, else who was killed from outside, else who failed first."""
+    answers = {}
+    for number in ended:
+        stdout = ranks[number].stdout
+        assert stdout is not None
+        answers[number] = json.loads(stdout.read() or "{}")
+    for answer in answers.values():
+        kind = getattr(errors, answer.get("kind", ""), None)
+        if isinstance(kind, type) and issubclass(kind, FmhubError):
+            known: FmhubError = kind(answer["message"])
+            return known
+    failed = [number for number in ended if ranks[number].returncode]
+    silent = [number for number in failed if not answers[number]]
+    number = (silent or failed)[0]
+    code, of = ranks[number].returncode, f"Process {number} of {len(ranks)}"
+    if code < 0:
+        why = f"{of} was killed by {signal.Signals(-code).name}{' (out of memory?)' if code == -signal.SIGKILL else ''}."
+    else:
+        notes[number].seek(0)
+        last = notes[number].read().decode(errors="replace").strip().splitlines()[-1:]
+        why = f"{of} failed: {answers[number].get('message') or ''.join(last) or f'exit code {code}'}"
+    error = FmhubError(f"{why}\nThe run can go on: {resume}")
+    error.__cause__ = RuntimeError(answers[number].get("traceback", ""))
+    return error
+
+
+def rank() -> None:
+    """One rank of `launch`: the job is the first line of stdin; how it ended is said on stdout, which nobody else may use."""
+    from fmhub.training.execute import execute
+    from fmhub.training.plan import Options, make
+    from fmhub.training.reporting import Reporter
+
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_launcher, daemon=True).start()
+    try:
+        options = Options(**{name: value for name, value in job["options"].items() if name != "kind"})
+        plan = make(job["task"], options)
+        execute(plan, job["run"], Path(job["folder"]), Reporter(quiet=job["quiet"]))
+        leave()
+    except BaseException as error:
+        message = str(error) if isinstance(error, FmhubError) else f"{type(error).__name__}: {error}"
+        said = {"kind": type(error).__name__, "message": message, "traceback": traceback.format_exc()[-20_000:]}
+        os.write(answer, json.dumps(said).encode())
+        sys.stderr.flush()
+        os._exit(1)  # an orderly exit would wait for ranks that may be gone
+
+
+def _end_with_launcher() -> None:
+    """Stdin ends when the launcher does, however it ended."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
