@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmhub import data
 from fmhub.data.build import check_labels
-from fmhub.data.parts import divide, keys, limit
+from fmhub.data.parts import _fill, _teach, divide, keys, limit
 from fmhub.data.splitting import assign, folds
 from fmhub.errors import DataError, UsageError
 
@@ -272,3 +272,24 @@ def test_twenty_thousand_rows_split_in_a_second() -> None:
     began = time.process_time()
     split(data.Random(), rows)
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (10, 1, 1), (2, 2, 2), (1, 30, 1, 1)])
+def test_tiny_and_uneven_sets_leave_no_part_empty(sizes: tuple[int, ...]) -> None:
+    groups: list[str | None] = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    for stratify in (True, False):
+        parts, _ = split(data.Random(stratify=stratify), table(["ab"[row % 2] for row in range(len(groups))], groups))
+        assert all(len(part) for part in parts.values())
+        assert len(parts["train"]) == max(sizes)
+
+
+def test_an_empty_part_takes_a_unit_whose_classes_stay_behind() -> None:
+    units, chosen = [Counter({1: 1}), Counter({0: 2}), Counter({0: 2})], [0, 0, 0]
+    _fill(units, chosen, 2)
+    assert chosen == [0, 1, 0]
+
+
+def test_train_is_given_the_smallest_unit_of_what_it_lacks() -> None:
+    units, chosen = [Counter({0: 5}), Counter({1: 4}), Counter({1: 2})], [0, 1, 1]
+    _teach(units, chosen, 0)
+    assert chosen == [0, 1, 0]
