@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -21,7 +23,7 @@ from fmhub.errors import FetchError, FmhubError, UntrustedFile, UsageError
 from fmhub.home import atomic, home, make_folder, offline, valid_name
 from fmhub.sources import Debian, Hub, Local, NoAnswer, Npm, Source, Wheel
 
-__all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check", "fetch", "folder", "members", "sha256"]
+__all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check", "derive", "fetch", "folder", "members", "sha256"]
 
 LARGEST = 1 << 35
 """Bytes of the largest file whose size a card does not give (32 GiB)."""
@@ -89,6 +91,22 @@ def fetch(artifact: Artifact) -> Path:
     return place
 
 
+def derive(artifact: Artifact, make: Callable[[], Mapping[str, bytes]]) -> Path:
+    """The folder with all files of `artifact`, made once by `make()` where they are absent; their hashes decide, as for fetched ones.
+
+    Raises `UntrustedFile` where something else was made than promised, or for a kept file that has changed (it is removed).
+    """
+    place = folder(artifact)
+    if _missing(artifact, place):
+        with _alone(place, artifact.name):
+            missing = _missing(artifact, place)
+            made = make() if missing else {}
+            for file in missing:
+                if problem := _keep(io.BytesIO(made.get(file.name, b"")), file, place):
+                    raise UntrustedFile(f"{artifact.name}: the conversion {problem}.")
+    return place
+
+
 def check(artifact: Artifact) -> list[str]:
     """What is wrong with the kept files, read in full whatever was checked before; an empty list when all is well."""
     problems = []
@@ -133,6 +151,8 @@ def _fetch(artifact: Artifact, place: Path) -> None:
     """Ask the sources in turn for what is still missing, one process at a time; offline, only those of this machine."""
     sources = [source for source in artifact.sources if isinstance(source, Local) or not offline()]
     with _alone(place, artifact.name):
+        for left in place.parent.glob(f".{place.name}.fetch.*"):  # by a process that was killed: its lock is free
+            shutil.rmtree(left, ignore_errors=True)
         answers: list[str] = []
         for source in sources:
             missing = _missing(artifact, place)
@@ -160,7 +180,7 @@ def _take(source: Source, files: list[File], place: Path) -> list[str]:
     """Write those of `files` that `source` gives rightly; what was wrong with the others."""
     prefix = getattr(source, "path", "") if not isinstance(source, Local) else ""
     wanted = {file.member if file.member is not None else prefix + file.name: file for file in files}
-    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=make_folder(place.parent)) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.fetch.", dir=make_folder(place.parent)) as temporary:
         container = source.obtain(Path(temporary), list(wanted))
         problems = []
         try:

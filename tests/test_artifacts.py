@@ -270,6 +270,15 @@ def test_processes_may_fetch_at_once(tmp_path: Path, home: Path) -> None:
     assert check(one()) == []
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(CONTENT)
+    left = folder(one()).parent / f".{folder(one()).name}.fetch.xyz"
+    left.mkdir(parents=True)
+    (left / "half.whl").write_bytes(CONTENT)
+    fetch(one(Local(str(tmp_path))))
+    assert not left.exists()
+
+
 def test_an_unwritable_home_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FMHUB_HOME", str(tmp_path / "file" / "home"))
