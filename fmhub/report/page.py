@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from fmhub.evaluation import better, metrics
 from fmhub.report.markup import Markup, join, table, tag
-from fmhub.report.pictures import PICTURES, ends_of, number, score_rows
+from fmhub.report.pictures import PICTURES, ends_of, figure, number, score_rows
 from fmhub.report.run import Run
 from fmhub.report.style import STYLE
 
@@ -71,24 +72,22 @@ def _signed(value: float | None) -> str:
 def _scores(run: Run) -> Markup:
     record, name = run.record, run.record["primary"]
     rows = {"adapter": record["scores"]["test"][name]} | {row["name"]: row["scores"]["test"][name] for row in record["baselines"]}
-    parts = [score_rows(rows, run, first="adapter")]
-    for split in ("test", *sorted(set(record["scores"]) - {"test"})):
-        parts += [tag("h3", split.replace("shift:", "shift: ")), _all_metrics(record, split)]
-    return section("Scores", *parts)
+    splits = [
+        tag("div", tag("h3", split.replace("shift:", "shift: ")), _all_metrics(record, split)) for split in _ordered(record["scores"])
+    ]
+    return section("Scores", tag("div", tag("div", tag("h3", name), score_rows(rows, run, first="adapter")), *splits, class_="pair"))
+
+
+def _ordered(splits: Iterable[str]) -> list[str]:
+    return ["test", *sorted(set(splits) - {"test"})]
 
 
 def _all_metrics(record: dict[str, Any], split: str) -> Markup:
     columns = {"adapter": record["scores"][split]} | {row["name"]: row["scores"].get(split, {}) for row in record["baselines"]}
     rows = []
     for name in record["scores"][split]:
-        cells = [scores.get(name, {"value": None}) for scores in columns.values()]
         title = metrics.get(name).title if name in metrics.names() else name
-        rows.append(
-            [
-                title,
-                *(tag("span", number(cell["value"]), tag("small", ends_of(cell)) if cell["value"] is not None else "") for cell in cells),
-            ]
-        )
+        rows.append([title, *(figure(scores[name]) if name in scores else "" for scores in columns.values())])
     return table(["", *columns], rows)
 
 
@@ -97,9 +96,6 @@ def _pictures(run: Run) -> list[Markup]:
     seeds = run.record.get("seeds") or 1
     note = tag("p", f"Of the first of {seeds} seeds.", class_="quiet") if seeds > 1 else ""
     return [section(one.title, note if one.needs else "", shown, wide=one.wide) for one, shown in drawn if shown is not None]
-
-
-UNITS = {"seconds": "s", "bytes": "MiB", "ms": "ms"}
 
 
 def _cost(run: Run) -> Markup:

@@ -66,13 +66,20 @@ def score_rows(scores: dict[str, dict[str, float | None]], run: Run, *, first: s
     for name, score in scores.items():
         low, value, high = score["low"], score["value"], score["high"]
         drawn = svg.interval(low, value, high, span, marked=name == first) if None not in (low, value, high) else ""  # type: ignore[arg-type]
-        rows.append((name, number(value), ends_of(score), drawn, score["n"]))
-    return table(("", run.record["primary"], "95 % interval", "", "examples"), rows)
+        rows.append((name, figure(score), drawn, score["n"]))
+    return table(("", run.record["primary"], "95 % interval", "examples"), rows)
 
 
 def number(value: object) -> str:
-    """Three decimals, or a dash where there is no value."""
-    return f"{value:.3f}" if isinstance(value, (int, float)) else "–"
+    """Three decimals, fewer of large values, or a dash where there is no value."""
+    if not isinstance(value, (int, float)):
+        return "–"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{round(value, 3) + 0.0:.3f}"
+
+
+def figure(score: dict[str, float | None]) -> Markup:
+    """A score with its interval below it."""
+    return tag("span", number(score["value"]), tag("small", ends_of(score)))
 
 
 def ends_of(score: dict[str, float | None]) -> str:
@@ -159,20 +166,20 @@ def _mistakes(run: Run, rows: list[int], name: str, values: np.ndarray) -> Marku
             *([tag("div", run.columns["input"][row], class_="input", dir="auto")] if "input" in run.columns else []),
         ]
         cells += [_short(run.columns[key][row]) for key in ("target", "prediction")]
-        lines.append([*cells, f"{values[row]:.3f}", *(text(run.columns[key][row]) for key in shown)])
+        lines.append([*cells, number(float(values[row])), *(text(run.columns[key][row]) for key in shown)])
     return table(head, lines, numbers=False)
 
 
 def _short(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 PICTURES = (
-    Picture("Learning curve", frozenset(), learning_curve),
+    Picture("Learning curve", frozenset(), learning_curve, wide=True),
     Picture("Confusion matrix", frozenset({"labels"}), confusion),
-    Picture("Residuals", frozenset({"numbers"}), residuals),
+    Picture("Residuals", frozenset({"numbers"}), residuals, wide=True),
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
-    Picture("Scores by part of the data", frozenset(), by_slice),
+    Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
     Picture("Worst mistakes", frozenset({"labels"}), worst_labels, wide=True),
     Picture("Worst mistakes", frozenset({"numbers"}), worst_numbers, wide=True),
 )

@@ -39,11 +39,11 @@ class Run:
 
     @property
     def holds(self) -> frozenset[str]:
-        """What the columns hold, which decides what is drawn: `labels`, `numbers`, `scores`."""
+        """What the columns hold, which decides what is drawn: `targets`, and with them `labels`, `numbers`, `scores`."""
         prediction, scores = self.columns["prediction"], self.columns.get("scores")
         if any(value is None for value in self.columns["target"]):
             return frozenset()
-        found = {"numbers"} if prediction.dtype.kind == "f" else set()
+        found = {"targets", "numbers"} if prediction.dtype.kind == "f" else {"targets"}
         if prediction.dtype == object and self.labels and all(isinstance(value, str) for value in prediction):
             found.add("labels")
             if scores is not None and scores.ndim == 2 and scores.shape[1] == len(self.labels):

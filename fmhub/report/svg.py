@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from fmhub.report.markup import Markup, join, tag, text
+from fmhub.report.markup import Markup, tag, text
 
 WIDTH, HEIGHT = 340, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 36
@@ -86,7 +86,7 @@ def legend(names: Sequence[str]) -> Markup:
     """Which colour is which line; nothing for one alone."""
     if len(names) < 2:
         return Markup()
-    return tag("p", *(join([tag("i", class_=f"key c{n % 6}"), " ", name, "  "]) for n, name in enumerate(names)), class_="legend")
+    return tag("p", *(tag("span", tag("i", class_=f"key c{n % 6}"), " ", name) for n, name in enumerate(names)), class_="legend")
 
 
 def _span(values: Sequence[float]) -> Span:
