@@ -1,0 +1,165 @@
+"""The packed path gives what the module path gives, forward and backward, for shapes drawn at random."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fmhub.backbones.adapter import attach, trainable
+from fmhub.backbones.encoder import Encoder
+from fmhub.backbones.packed import LoraLinear, Packed, block, packable
+from fmhub.recipe import Adapter, Lora, Recipe
+from fmhub.task import Reads
+
+PLAIN = ["bert", "roberta", "vit", "dinov2"]
+
+
+def batch(kind: str, lengths: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    if kind in ("vit", "dinov2"):
+        return {"pixel_values": torch.randn(len(lengths), 3, 16, 16, generator=generator)}
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    ids = torch.randint(3, 100, tuple(mask.shape), generator=generator)
+    return {"input_ids": torch.where(mask == 1, ids, 1 if kind == "roberta" else 0), "attention_mask": mask}
+
+
+def encoder(shaped, kind: str, method: str = "lora", layers: str = "all", dropout: float = 0.0) -> Encoder:
+    backbone = shaped(kind)
+    attach(backbone, Recipe(adapter=Adapter(kind=method), lora=Lora(rank=3, layers=layers, dropout=dropout)))
+    made = Encoder(backbone)
+    torch.manual_seed(3)
+    for name, parameter in trainable(made).items():
+        if "lora_" in name or "ia3_" in name:
+            parameter.data += torch.randn_like(parameter) * 0.1  # LoRA starts at zero, where half of it has no gradient
+    return made
+
+
+def both(made: Encoder, inputs, reads: Reads, **replay):
+    """(state, gradients) of the packed and of the module path, padding left out."""
+    results = []
+    packed = made.packed
+    for made.packed in (packed, None):
+        features = made(inputs, reads, **replay)
+        states = features.x if isinstance(features.x, tuple) else (features.x,)
+        if features.mask is not None:
+            states = tuple(state * features.mask[..., None] for state in states)
+        loss = sum((state * torch.linspace(-1, 1, state.numel()).view_as(state)).sum() for state in states)
+        named = trainable(made)
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True) if loss.requires_grad else [None] * len(named)
+        results.append((states, dict(zip(named, gradients, strict=True))))
+    made.packed = packed
+    assert packed.agrees
+    return results
+
+
+def assert_same(results) -> None:
+    (states, gradients), (expected_states, expected) = results
+    for one, two in zip(states, expected_states, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+    for name, gradient in expected.items():
+        if gradient is None or gradients[name] is None:  # packed may leave out what has no effect
+            assert gradient is None or not gradient.any(), name
+        else:
+            scale = max(1.0, float(gradient.abs().max()))
+            torch.testing.assert_close(gradients[name] / scale, gradient / scale, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(PLAIN),
+    tokens=st.sampled_from(["first", "mean", "last", "all"]),
+    read=st.sampled_from([(-1,), (-1, -2), (-3,), (-2, -1)]),
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7),
+    layers=st.sampled_from(["all", "last:1", "last:2"]),
+    start=st.integers(0, 3),
+    flat=st.booleans(),
+)
+def test_equal_to_the_module_path(shaped, kind, tokens, read, lengths, layers, start, flat):
+    made, inputs = encoder(shaped, kind, layers=layers).train(), batch(kind, lengths)
+    start = min(start, min(3 + layer for layer in read if layer != -1) if read != (-1,) else 3)
+    replay = {}
+    if start:
+        hidden, mask = made.prefix(inputs, start)
+        replay = {"hidden": hidden[mask] if flat else hidden, "start": start}
+    assert_same(both(made, inputs, Reads(tokens, read), **replay))
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit"])
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "ia3", "full"])
+def test_every_kind_of_adapter(shaped, kind, method):
+    made = encoder(shaped, kind, method).eval()
+    assert_same(both(made, batch(kind, [5, 9, 2]), Reads("mean")))
+
+
+def test_long_groups_take_torchs_kernel(shaped, monkeypatch):
+    monkeypatch.setattr("fmhub.backbones.packed.SCORES", 10)
+    assert_same(both(encoder(shaped, "bert"), batch("bert", [5, 9, 2, 5]), Reads("mean")))
+
+
+def test_masks_with_holes_are_packed_too(shaped):
+    inputs = batch("bert", [6, 8])
+    inputs["attention_mask"][1, 2] = 0
+    assert_same(both(encoder(shaped, "bert"), inputs, Reads("mean")))
+
+
+def test_dropout_of_the_adapter_is_honoured(shaped):
+    made, inputs = encoder(shaped, "bert", dropout=0.5), batch("bert", [6, 8])
+    assert_same(both(made.eval(), inputs, Reads("mean")))
+    made.train()
+    torch.manual_seed(0)
+    one, two = made(inputs, Reads()).x, made(inputs, Reads()).x
+    assert not torch.equal(one, two)
+    torch.manual_seed(0)
+    assert torch.equal(one, made(inputs, Reads()).x)
+
+
+def test_gradients_by_finite_differences():
+    torch.manual_seed(0)
+    x, w, bias, a, b = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 4), (6, 4), (6,), (2, 4), (6, 2)))
+    for one in (x, a, b):
+        one.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, bias, a, b, 0.7), (x, a, b))
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, None, a, b, 0.7), (x, a, b))
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_plain_layers_are_recognised(shaped, kind):
+    assert Encoder(shaped(kind)).packed is not None
+
+
+@pytest.mark.parametrize("kind", ["llama", "whisper"])
+def test_other_layers_take_the_module_path(shaped, kind):
+    assert Encoder(shaped(kind)).packed is None
+    assert block(torch.nn.Linear(2, 2)) is None
+
+
+def test_swiglu_is_not_plain(shaped):
+    assert Encoder(shaped("dinov2", use_swiglu_ffn=True)).packed is None
+
+
+def test_a_decoder_is_not_plain(shaped):
+    assert Encoder(shaped("bert", is_decoder=True)).packed is None
+
+
+def test_a_model_that_does_more_is_noticed(shaped):
+    made = Encoder(shaped("bert"))
+    made.model.encoder.register_forward_hook(lambda module, arguments, output: output.__class__(last_hidden_state=output[0] * 2))
+    inputs = batch("bert", [4, 6])
+    got = made(inputs, Reads()).x
+    assert made.packed.agrees is False
+    made.packed = None
+    assert torch.equal(got, made(inputs, Reads()).x)
+
+
+def test_what_is_not_packable(shaped):
+    inputs = batch("bert", [4, 6])
+    assert packable(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not packable(inputs)
+    inputs["attention_mask"][0] = 0
+    assert not packable(inputs)
+    made = Encoder(shaped("bert"))
+    assert isinstance(made.packed, Packed)
+    assert made(inputs, Reads("first")).x.shape == (2, 32)
