@@ -33,6 +33,7 @@ td small{display:block}td,th{unicode-bidi:isolate}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px}.key.c0{background:var(--c0)}.key.c1{background:var(--c1)}.key.c2{background:var(--c2)}
 .key.c3{background:var(--c3)}.key.c4{background:var(--c4)}.key.c5{background:var(--c5)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--page);padding:10px;border-radius:6px;font-size:.88rem}summary{cursor:pointer}
-@media (max-width:760px){main{grid-template-columns:minmax(0,1fr);padding:8px;gap:8px}header,section{padding:12px 14px}}
+@media (max-width:760px){main{grid-template-columns:minmax(0,1fr);padding:8px;gap:8px}header,section{padding:12px 14px}
+th,td{padding:4px 6px}.mini{width:96px}}
 @media print{body{background:none}header,section{break-inside:avoid}}
 """
