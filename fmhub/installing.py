@@ -35,7 +35,6 @@ class Wanted:
 
     requirement: str
     path: Path | None = None
-    minimum: str = ""
 
 
 def install(
@@ -75,8 +74,9 @@ def uninstall(name: str) -> str:
     found = installed(normalise(name))
     if found is None or not any(point.group == "fmhub" for point in found.entry_points):
         raise UsageError(f"No plugin {name!r} is installed. `fmhub plugins` lists them.")
+    version = found.version  # read before its file is gone
     pip("uninstall", "--yes", found.name)
-    return found.version
+    return version
 
 
 def find(spec: str) -> Wanted:
@@ -88,14 +88,11 @@ def find(spec: str) -> Wanted:
     if entry := entries.get(normalise(spec)):
         _check_api(entry)
         if entry.folder is None:
-            return Wanted(
-                f"{entry.install}>={entry.minimum}" if entry.minimum and entry.install == entry.name else entry.install, None, entry.minimum
-            )
+            plainly = entry.minimum and entry.install == entry.name
+            return Wanted(f"{entry.install}>={entry.minimum}" if plainly else entry.install)
         if not entry.folder.is_dir():
-            raise FmhubError(
-                f"Plugin {entry.name} is not published yet: get fmhub's repository and install the folder plugins/{entry.name}."
-            )
-        return Wanted(entry.name, entry.folder, entry.minimum)
+            raise FmhubError(f"Plugin {entry.name} is not published yet: install plugins/{entry.name} of a copy of fmhub's repository.")
+        return Wanted(entry.name, entry.folder)
     try:
         requirement = Requirement(spec)
     except InvalidRequirement:
@@ -156,13 +153,11 @@ def refuse(changes: Sequence[Change], wanted: Sequence[Wanted], work: Path) -> N
         if change.before and (change.name in FROZEN or (change.name in needs() and Version(change.after) < Version(change.before))):
             raise FmhubError(f"Refused: it would change {change}, which fmhub needs. Nothing was changed.")
     for one in wanted:
-        found = [change for change in changes if not one.path and change.name == plain(one.requirement)]
-        for change in found:
+        for change in [change for change in changes if not one.path and change.name == plain(one.requirement)]:
             newest = change_of(report(["--no-deps", "--upgrade", one.requirement], work)[0]).after
-            oldest = max(newest, one.minimum or newest, key=Version)
-            if Version(change.after) < Version(oldest):
+            if Version(change.after) < Version(newest):
                 raise FmhubError(
-                    f"Refused: only the old {change.name} {change.after} fits what is here, not {oldest}. Nothing was changed."
+                    f"Refused: only the old {change.name} {change.after} fits what is here, not {newest}. Nothing was changed."
                 )
 
 
