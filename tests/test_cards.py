@@ -58,7 +58,7 @@ def test_every_shipped_card_survives_a_plan(name: str) -> None:
         ({"name": "../x"}, "not a valid name"),
         ({"parameters": "many"}, "whole number"),
         ({"parameters": True}, "whole number"),
-        ({"files": [{"name": "model.bin", "sha256": "0" * 64}]}, "names no converter"),
+        ({"files": [{"name": "model.bin", "sha256": "0" * 64}]}, r"no \.safetensors"),
         ({"files": [{"name": "model.safetensors"}]}, "form of a card"),
         ({"files": [{"name": "model.safetensors", "sha256": "xyz"}]}, "64 hexadecimal"),
         ({"files": 3}, "form of a card"),

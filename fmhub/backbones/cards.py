@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -25,8 +26,8 @@ TRUSTED = (".safetensors", ".json")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One backbone. `options` set fields of its config; `converter` names what turns its files
-    into safetensors where they are not yet."""
+    """One backbone. `options` set fields of its config. Where its sources hold another format, `raw` are the files that
+    they give, and `converter` (of `fmhub.backbones.converters`) makes `files` of them once."""
 
     name: str
     title: str
@@ -37,18 +38,21 @@ class Card:
     files: tuple[File, ...]
     sources: tuple[Source, ...]
     converter: str | None = None
+    raw: tuple[File, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     homepage: str = ""
     citation: str = ""
 
     def __post_init__(self) -> None:
         valid_name(self.name, "Backbone")
-        object.__setattr__(self, "files", tuple(self.files))
-        object.__setattr__(self, "sources", tuple(self.sources))
+        for key in ("files", "sources", "raw"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))
         if type(self.parameters) is not int or self.parameters < 0:
             raise UsageError(f"Backbone {self.name}: parameters must be a whole number, not {self.parameters!r}.")
-        if self.converter is None and not any(file.name.endswith(".safetensors") for file in self.files):
-            raise UsageError(f"Backbone {self.name}: its files hold no .safetensors and it names no converter.")
+        if not any(file.name.endswith(".safetensors") for file in self.files):
+            raise UsageError(f"Backbone {self.name}: its files hold no .safetensors; what its sources have instead belongs under raw.")
+        if (self.converter is None) == bool(self.raw):
+            raise UsageError(f"Backbone {self.name}: raw files and the converter that reads them go together.")
         self.artifact  # noqa: B018 - checks that each file is named once
 
     @property
@@ -61,8 +65,19 @@ class Card:
         return self.artifact.sha256
 
     def fetch(self) -> Path:
-        """The folder with its files, checked; see `artifacts.fetch`."""
-        return artifacts.fetch(self.artifact)
+        """The folder with its files, checked; see `artifacts.fetch`. Raw files are removed once they are converted."""
+        if self.converter is None:
+            return artifacts.fetch(self.artifact)
+        return artifacts.derive(self.artifact, self._converted)
+
+    def _converted(self) -> dict[str, bytes]:
+        from fmhub.backbones.converters import converter
+
+        make = converter(str(self.converter))
+        place = artifacts.fetch(Artifact(self.name, self.raw, self.sources, kind="backbones"))
+        made = make({file.name: place / file.name for file in self.raw})
+        shutil.rmtree(place, ignore_errors=True)
+        return made
 
 
 _TEXT = ("name", "title", "architecture", "modality", "licence", "homepage", "citation", "converter")
@@ -80,8 +95,9 @@ def from_entry(entry: Mapping[str, Any], where: str = "card") -> Card:
             raise UsageError(f"{where}: {key} must be text.")
     try:
         files = tuple(File(**value) for value in entry["files"])
+        raw = tuple(File(**value) for value in entry.get("raw", ()))
         sources = tuple(source(value) for value in entry["sources"])
-        return Card(**{**entry, "files": files, "sources": sources, "options": dict(entry.get("options", {}))})
+        return Card(**{**entry, "files": files, "raw": raw, "sources": sources, "options": dict(entry.get("options", {}))})
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
@@ -91,8 +107,10 @@ def from_entry(entry: Mapping[str, Any], where: str = "card") -> Card:
 def as_entry_of(card: Card) -> dict[str, Any]:
     """Plain data that `from_entry` reads back: what a plan keeps, so that a run can be loaded without its plugin."""
     plain = {key: getattr(card, key) for key in Card.__dataclass_fields__ if getattr(card, key) is not None}
-    files = [{key: value for key, value in vars(file).items() if value is not None} for file in card.files]
-    return {**plain, "files": files, "sources": [as_entry(value) for value in card.sources], "options": dict(card.options)}
+    files, raw = (
+        [{key: value for key, value in vars(file).items() if value is not None} for file in some] for some in (card.files, card.raw)
+    )
+    return {**plain, "files": files, "raw": raw, "sources": [as_entry(value) for value in card.sources], "options": dict(card.options)}
 
 
 def read(path: Path) -> Card:
