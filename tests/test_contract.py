@@ -1,0 +1,126 @@
+"""The contract, for every task of every installed plugin: what it declares is there, and it works on its own sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fmhub import hub
+from fmhub.data.fingerprint import fingerprint
+from fmhub.evaluation import metrics
+from fmhub.task import Task
+
+TASKS = {f"{plugin.name}:{task.name}": task for task, plugin in hub.tasks()}
+
+
+@pytest.fixture(scope="module")
+def shared_home(weights: Path) -> Path:
+    """A home with real weights for the whole module; backbones of other plugins are fetched into it once."""
+    return weights
+
+
+@pytest.fixture
+def task(request, shared_home, monkeypatch) -> Task:
+    monkeypatch.setenv("FMHUB_HOME", str(shared_home))
+    return TASKS[request.param]
+
+
+every_task = pytest.mark.parametrize("task", sorted(TASKS), indirect=True)
+
+
+def test_every_first_party_plugin_is_seen():
+    folders = {path.name for path in (Path(__file__).parent.parent / "plugins").iterdir() if (path / "pyproject.toml").is_file()}
+    assert folders <= {plugin.name for plugin in hub.plugins() if plugin.status == "ok"}
+
+
+@every_task
+def test_metadata_says_what_users_need(task):
+    for name in ("title", "summary", "licence", "source", "family", "version"):
+        assert getattr(task, name), name
+    assert task.baselines and task.sample is not None
+    names = [baseline.name for baseline in task.baselines]
+    assert len(set(names)) == len(names)
+    for metric in task.metrics:
+        found = metrics.get(metric)
+        assert found.direction in ("max", "min") and found.title
+
+
+def rows_of(table: pa.Table, task: Task, stem) -> list[tuple]:
+    return list(zip(*(table.column(name).to_pylist() for name in stem.fields), strict=True))
+
+
+def stem_of(task: Task):
+    from fmhub import backbones, stems
+
+    cards = {card.name: card for card, _ in hub.backbones()}
+    card = backbones.card(task.backbone, cards)
+    return task.stem or stems.own(card.modality, [file.name for file in card.files])
+
+
+@every_task
+def test_the_sample_is_split_cleanly_and_is_the_same_every_time(task):
+    one, other = task.sample.load(), task.sample.load()
+    assert one.fingerprint == other.fingerprint == fingerprint(one.tables)
+    ids = [set(table.column("id").to_pylist()) for table in one.tables.values()]
+    assert sum(map(len, ids)) == len(set().union(*ids)) == sum(map(len, one.tables.values()))
+    seen: dict = {}
+    for name, table in one.tables.items():
+        for row in rows_of(table, task, stem_of(task)):
+            assert seen.setdefault(str(row), name) == name, f"the same example is in {seen[str(row)]} and {name}"
+        if "group" in table.column_names:
+            groups = {(group, name) for group in table.column("group").to_pylist()}
+            assert all(seen.setdefault(("group", group), name) == name for group, _ in groups)
+
+
+@every_task
+def test_it_runs_on_its_sample_and_can_be_loaded(task, shared_home, tmp_path):
+    """Data, training, baselines, record, restoring: the whole path, with what the task declares."""
+    import pyarrow.parquet as pq
+
+    from fmhub import api
+    from fmhub.training.execute import execute
+    from fmhub.training.plan import Options, make
+    from fmhub.training.reporting import Reporter
+
+    name = next(full for full, one in TASKS.items() if one is task)
+    plan = make(name, Options(set={"epochs": "1", "evaluations": "1"}))
+    plan = replace(plan, task=replace(plan.task, data=task.sample))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    record = execute(plan, f"{task.name}-contract", folder, Reporter(quiet=True))
+    primary = metrics.get(task.metrics[0])
+    score = record["scores"]["test"][primary.name]
+    assert record["primary"] == primary.name and primary.low <= score["value"] <= primary.high
+    assert [row["name"] for row in record["baselines"]] == [baseline.name for baseline in task.baselines]
+    predictions = pq.read_table(folder / "predictions.parquet")
+    assert set(predictions.column("id").to_pylist()).isdisjoint(task.sample.load().tables["train"].column("id").to_pylist())
+    for baseline in task.baselines:
+        theirs = pq.read_table(folder / "baselines" / f"{baseline.name}.parquet")
+        assert theirs.column("id").to_pylist() == predictions.column("id").to_pylist()
+
+    rows = task.sample.load().tables["test"]
+    predictor = api.load(folder)
+    found = predictor.predict(rows.select(list(predictor.fields)).to_pylist())
+    kept = {row["id"]: row["prediction"] for row in predictions.to_pylist()}
+    for mine, example in zip(found, rows.column("id").to_pylist(), strict=True):
+        assert equal(mine["prediction"], kept[example])
+
+
+def equal(one, other) -> bool:
+    """Equal up to what another batch's rounding may change."""
+    if isinstance(one, float):
+        return bool(np.isclose(one, other, atol=1e-4))
+    return one == other
+
+
+def test_a_task_without_a_metric_or_with_a_wrong_part_is_refused():
+    from fmhub import UsageError, data, heads
+
+    good = {"name": "x", "title": "X", "data": data.csv("a.csv"), "head": heads.Classification(), "metrics": ["accuracy"]}
+    for wrong, said in (({"metrics": []}, "no metric"), ({"head": "classification"}, "`head`"), ({"name": "No Good"}, "not a valid name")):
+        with pytest.raises(UsageError, match=said):
+            Task(**{**good, **wrong})
