@@ -52,8 +52,6 @@ def run(
     Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
     """
     from fmhub.training import launch
-    from fmhub.training.execute import execute
-    from fmhub.training.reporting import Reporter
 
     processes = launch.count(processes)
     if resume is not None:
@@ -67,6 +65,9 @@ def run(
         if processes > 1:
             result = launch.launch(todo, identity, folder, processes, quiet=quiet)
         else:
+            from fmhub.training.execute import execute
+            from fmhub.training.reporting import Reporter
+
             result = execute(todo, identity, folder, Reporter(quiet=quiet))
     except KeyboardInterrupt:
         raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}") from None

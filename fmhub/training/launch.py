@@ -62,7 +62,7 @@ def join() -> PartialState:
     if not forced and torch.accelerator.device_count() < here:
         count = torch.accelerator.device_count()
         raise UsageError(f"{here} processes need {here} accelerators, and here is {count}: set ACCELERATE_USE_CPU=true to use processors.")
-    state = PartialState(cpu=forced, **({"timeout": PATIENCE} if asked() > 1 else {}))
+    state = PartialState(cpu=forced, timeout=PATIENCE)
     if state.num_processes != asked():
         raise FmhubError(f"{asked()} processes were asked for, and {state.num_processes} came up. Start them with: --processes {asked()}")
     return state
@@ -130,7 +130,8 @@ def count(processes: int) -> int:
 
     with contextlib.suppress(Exception, SystemExit):
         words = psutil.Process().parent().cmdline()
-        chosen, _ = launch_command_parser().parse_known_args(words[words.index("launch") + 1 :])
+        start = next(i for i, word in enumerate(words) if word.removesuffix(".py").endswith("launch"))  # a command or a module
+        chosen, _ = launch_command_parser().parse_known_args(words[start + 1 :])
         if chosen.num_processes:
             return int(chosen.num_processes)
     raise FmhubError("accelerate launch was asked for several processes and started one. Use: fmhub run TASK --processes N")
@@ -157,12 +158,12 @@ def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool) -
                     one.stdin.flush()
             ended = _wait(ranks)
         except BaseException:
-            _kill(ranks)
+            _end(ranks)
             _mark(folder, "stopped")
             raise
-        _kill(ranks)
+        said = _end(ranks)
         if any(one.returncode for one in ranks):
-            error = _problem(ranks, ended, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
+            error = _problem(ranks, ended, said, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
             _mark(folder, "failed", str(error))
             raise error
     return run_folder.read_record(folder)
@@ -210,16 +211,20 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     return ended
 
 
-def _kill(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End all at once; every file is written whole or not at all, so that nothing is lost but the steps since the checkpoint."""
+def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> list[dict[str, str]]:
+    """End all at once, and return what each had to say. Files are written whole or not at all: only the last steps are lost."""
     for one in ranks:
-        if one.poll() is None:
-            one.kill()
+        one.kill()
+    said = []
     for one in ranks:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            one.stdin.close()
+        with one.stdout:
+            said.append(json.loads(one.stdout.read() or "{}"))
         one.wait()
-        if one.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                one.stdin.close()
+    return said
 
 
 def _mark(folder: Path, status: str, problem: str = "") -> None:
@@ -227,20 +232,21 @@ def _mark(folder: Path, status: str, problem: str = "") -> None:
         run_folder.write_status(folder, status, problem)
 
 
-def _problem(ranks: Sequence[subprocess.Popen[bytes]], ended: Sequence[int], notes: Sequence[IO[bytes]], resume: str) -> FmhubError:
+def _problem(
+    ranks: Sequence[subprocess.Popen[bytes]],
+    ended: Sequence[int],
+    said: Sequence[Mapping[str, str]],
+    notes: Sequence[IO[bytes]],
+    resume: str,
+) -> FmhubError:
     """The one error that explains all: what fmhub said, else who was killed from outside, else who failed first."""
-    answers = {}
-    for number in ended:
-        stdout = ranks[number].stdout
-        assert stdout is not None
-        answers[number] = json.loads(stdout.read() or "{}")
-    for answer in answers.values():
+    for answer in said:
         kind = getattr(errors, answer.get("kind", ""), None)
         if isinstance(kind, type) and issubclass(kind, FmhubError):
             known: FmhubError = kind(answer["message"])
             return known
     failed = [number for number in ended if ranks[number].returncode]
-    silent = [number for number in failed if not answers[number]]
+    silent = [number for number in failed if not said[number]]
     number = (silent or failed)[0]
     code, of = ranks[number].returncode, f"Process {number} of {len(ranks)}"
     if code < 0:
@@ -248,9 +254,9 @@ def _problem(ranks: Sequence[subprocess.Popen[bytes]], ended: Sequence[int], not
     else:
         notes[number].seek(0)
         last = notes[number].read().decode(errors="replace").strip().splitlines()[-1:]
-        why = f"{of} failed: {answers[number].get('message') or ''.join(last) or f'exit code {code}'}"
+        why = f"{of} failed: {said[number].get('message') or ''.join(last) or f'exit code {code}'}"
     error = FmhubError(f"{why}\nThe run can go on: {resume}")
-    error.__cause__ = RuntimeError(answers[number].get("traceback", ""))
+    error.__cause__ = RuntimeError(said[number].get("traceback", ""))
     return error
 
 
