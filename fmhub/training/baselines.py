@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fmhub.evaluation import difference, evaluate, metrics
+from fmhub.evaluation import difference, evaluate
 from fmhub.runs import folder as run_folder
+from fmhub.task import Task
 from fmhub.training.member import Member, Trained
-from fmhub.training.tables import prediction_table
+from fmhub.training.tables import join, of_split, prediction_table, storable, with_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fmhub.training.plan import Plan
     from fmhub.training.reporting import Reporter
 
 
@@ -31,39 +30,49 @@ class Row:
     """Ours minus this one on the first metric of the test split, paired."""
 
 
+def labels_of(task: Task) -> Sequence[str] | None:
+    """The labels in the order of the scores, where the task's head has any."""
+    return getattr(task.head, "labels", None)
+
+
 def score(predictions: pa.Table, wanted: Sequence[Any], labels: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """Scores of every split of a prediction table."""
+    """Scores of every split of a prediction table; folds are pooled, seeds averaged."""
     return {split: evaluate(of_split(predictions, split), wanted, labels) for split in predictions.column("split").unique().to_pylist()}
 
 
-def of_split(predictions: pa.Table, split: str) -> pa.Table:
-    import pyarrow.compute as pc
+def gap(task: Task, ours: pa.Table, theirs: pa.Table) -> dict[str, Any]:
+    """Ours minus theirs on the first metric of the test split: {value, low, high}."""
+    found = difference(of_split(ours, "test"), of_split(theirs, "test"), task.metrics[0], labels_of(task))
+    return {key: found[key] for key in ("value", "low", "high")}
 
-    return predictions.filter(pc.equal(predictions.column("split"), split))
 
-
-def run_baselines(plan: Plan, members: list[Member], trained: list[Trained], ours: pa.Table, folder: Path, reporter: Reporter) -> list[Row]:
-    """Fit and score each baseline once a fold (seeds share it); its predictions lie beside ours."""
+def run_baselines(task: Task, trained: list[Trained], ours: pa.Table, folder: Path, reporter: Reporter) -> list[Row]:
+    """Fit and score each baseline once a fold (seeds share it); its predictions lie beside ours, and are read again on resume."""
     rows = []
-    pairs = [(member, one) for member, one in zip(members, trained, strict=True) if member.seed == members[0].seed]
-    labels = getattr(trained[0].network.head_spec, "labels", None)
-    for spec in plan.task.baselines:
+    members = [one.member for one in trained]
+    for spec in task.baselines:
         reporter.say(f"baseline {spec.name}")
-        predictions = pa.concat_tables([_predictions(spec, member, one) for member, one in pairs], promote_options="default")
-        run_folder.write_table(run_folder.baseline_file(folder, spec.name), predictions)
-        ranking = metrics.get(plan.task.metrics[0])
-        gap = difference(of_split(ours, "test"), of_split(predictions, "test"), ranking, labels)
-        rows.append(Row(spec.name, score(predictions, plan.task.metrics, labels), {key: gap[key] for key in ("value", "low", "high")}))
+        path = run_folder.baseline_file(folder, spec.name)
+        if path.is_file():
+            predictions = with_target(run_folder.read_table(path), [table for member in members for table in member.splits.values()])
+        else:
+            predictions = predict_baseline(spec, members)
+            run_folder.write_table(path, storable(predictions, task.redistribute))
+        rows.append(Row(spec.name, score(predictions, task.metrics, labels_of(task)), gap(task, ours, predictions)))
     return rows
 
 
-def _predictions(spec: Any, member: Member, one: Trained) -> pa.Table:
+def predict_baseline(spec: Any, members: list[Member]) -> pa.Table:
+    """What a baseline, fitted once a fold on the first seed's members, says of every split but train."""
+    return join([_predictions(spec, member) for member in members if member.seed == members[0].seed])
+
+
+def _predictions(spec: Any, member: Member) -> pa.Table:
     splits = member.splits
-    fitted = spec.fit(splits["train"], splits["validation"], head=one.network.head_spec, seed=member.seed)
-    stem = one.network.stem_spec
-    tables = [
-        prediction_table(rows, fitted.predict(rows.drop_columns(["target"])), split=name, fold=member.fold, seed=member.seed, stem=stem)
-        for name, rows in splits.items()
-        if name != "train"
-    ]
-    return pa.concat_tables(tables, promote_options="default")
+    stem, head = member.fitted()
+    fitted = spec.fit(splits["train"], splits["validation"], head=head, seed=member.seed)
+    blind = {name: rows.drop_columns(["target"]) for name, rows in splits.items() if name != "train"}
+    return join([
+        prediction_table(splits[name], fitted.predict(rows), split=name, fold=member.fold, seed=member.seed, stem=stem, slices=member.slices)
+        for name, rows in blind.items()
+    ])  # fmt: skip

@@ -79,3 +79,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], groups
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def seconds(path: Path) -> float:
+    """How long the training that `path` belongs to has run so far, in seconds; 0 where there is no checkpoint."""
+    found = load(path)
+    return 0.0 if found is None else found[0].seconds

@@ -1,44 +1,40 @@
-"""One run from plan to record: data, members, baselines, scores.
+"""One run from plan to record: rows, decisions, members, baselines, scores.
 
 Everything is written into the run's folder as it is made, and `run.json` last: a folder with a record is complete.
 """
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from fmhub import backbones, hub, stems
-from fmhub.data.parts import limit
-from fmhub.errors import DataError, UsageError
+from fmhub.errors import FmhubError, UsageError
 from fmhub.evaluation import metrics
+from fmhub.recipe import override
 from fmhub.runs import folder as run_folder
 from fmhub.runs.record import record
-from fmhub.task import Splits, StemSpec
 from fmhub.training import cost, launch
-from fmhub.training.baselines import Row, run_baselines, score
-from fmhub.training.member import Member, Trained, test_readings, train_member
+from fmhub.training.baselines import labels_of, run_baselines, score
+from fmhub.training.choose import decide
+from fmhub.training.curve import curve, curve_members
+from fmhub.training.folds import Rows, load_rows, settle_labels
+from fmhub.training.groups import by_group
+from fmhub.training.member import Member, Trained, save_adapter, test_readings, train_member
 from fmhub.training.plan import Plan, describe
+from fmhub.training.refit import fold_summary, refit_member
 from fmhub.training.reporting import Reporter, Silent
+from fmhub.training.tables import join, storable
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-
-def load_data(plan: Plan) -> Splits:
-    """The plan's splits; `--limit` cuts the training part only."""
-    splits = plan.task.data.load()
-    tables = dict(splits.tables)
-    for name in ("train", "validation", "test"):
-        if name not in tables or not len(tables[name]):
-            raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
-    if plan.options.limit is not None:
-        tables["train"] = limit(tables["train"], plan.options.limit)
-    return replace(splits, tables=tables)
+Train = Callable[[Member], Trained]
 
 
 def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
@@ -53,35 +49,48 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str,
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
     with launch.one_first():
-        splits = load_data(plan)
-        card.fetch()
-    stored = plan_json(plan, run, splits, stem, card)
-    _check_resumed(folder, stored)
+        rows = load_rows(plan)
+        where = card.fetch()
+    plan = replace(plan, task=settle_labels(replace(plan.task, stem=stem), rows))
+
+    def load() -> Any:
+        from fmhub.backbones.load import load
+
+        return load(where, card=card, sha256=card.sha256, random=plan.options.random_weights)
+
+    _check_targets(plan, rows)
+    before = run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None
+    decisions = before.get("decisions", {}) if before else decide(plan, rows, load, accelerator, reporter.say)
+    plan = replace(plan, task=replace(plan.task, recipe=override(plan.task.recipe, decisions.get("recipe", {}))))
+    stored = {**plan_json(plan, run, rows, card), "decisions": decisions}
+    if before is not None:
+        _check_resumed(before, stored)
     _check_alike(stored)
     if first:
         run_folder.write_json(folder / "plan.json", stored)
         run_folder.write_status(folder, "running")
     reporter.started({**stored, "folder": str(folder)})
-    for note in splits.notes:
+    for note in (*rows.notes, *decisions.get("why", ())):
         reporter.say(note)
     try:
-        trained, rows = _train_and_compare(plan, stem, splits, card, folder, accelerator, reporter)
+        train = partial(train_member, load=load, folder=folder, accelerator=accelerator, reporter=reporter)
+        outcome = _train(plan, rows, train)
+        found = launch.from_first(lambda: _compare(plan, rows, outcome, folder, reporter))
     except (KeyboardInterrupt, Exception) as error:
         reporter.close()
         if first:
-            run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+            with contextlib.suppress(FmhubError):  # a full disk must not hide what went wrong
+                run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
         raise
-    result = launch.from_first(lambda: _record(plan, stored, trained, rows, splits, folder, clock, accelerator))
+    result = launch.from_first(lambda: _record(stored, outcome, found, rows, folder, clock.read(), cost.environment(accelerator)))
     reporter.finished(result)
     return result
 
 
-def plan_json(plan: Plan, run: str, splits: Splits, stem: StemSpec, card: backbones.Card) -> dict[str, Any]:
-    """The plan as plain data, fitted on the training part, from which a run is resumed and loaded."""
-    task, train = plan.task, splits.tables["train"]
-    head = task.head.fit(train, task.recipe)
-    for table in splits.tables.values():
-        head.targets(table)  # a target that does not fit is refused before anything is written
+def plan_json(plan: Plan, run: str, rows: Rows, card: backbones.Card) -> dict[str, Any]:
+    """The plan as plain data, fitted on the (first) training part, from which a run is resumed and loaded."""
+    task = plan.task
+    fitted_stem, fitted_head = members(plan, rows)[0].fitted()
     return {
         "id": run,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -90,21 +99,36 @@ def plan_json(plan: Plan, run: str, splits: Splits, stem: StemSpec, card: backbo
         },
         "backbone": {"name": card.name, "sha256": card.sha256},
         "card": backbones.as_entry_of(card),
-        "data": {"fingerprint": splits.fingerprint, **{name: len(table) for name, table in splits.tables.items()}},
+        "data": {"fingerprint": rows.fingerprint, **rows.counts},
         "recipe": describe(task.recipe),
-        "stem": describe(stem.fit(train)),
-        "head": describe(head),
+        "stem": describe(fitted_stem),
+        "head": describe(fitted_head),
         "metrics": [metrics.get(metric).name for metric in task.metrics],
         "baselines": [baseline.name for baseline in task.baselines] if plan.options.baseline else [],
         "options": describe(plan.options),
     }  # fmt: skip
 
 
-def _check_resumed(folder: Path, stored: dict[str, Any]) -> None:
+def members(plan: Plan, rows: Rows) -> list[Member]:
+    """What is trained: every seed on every fold."""
+    folded = len(rows.parts) > 1
+    return [
+        Member(f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.options.groups)
+        for seed in plan.seeds
+        for fold, splits in enumerate(rows.parts)
+    ]
+
+
+def _check_targets(plan: Plan, rows: Rows) -> None:
+    """A target that does not fit is refused before anything is written."""
+    for splits in rows.parts:
+        head = plan.task.head.fit(splits["train"], plan.task.recipe)
+        for table in splits.values():
+            head.targets(table)
+
+
+def _check_resumed(before: dict[str, Any], stored: dict[str, Any]) -> None:
     """A resumed run must be the same one: same data, backbone and recipe. The first start's time is kept."""
-    if not (folder / "plan.json").is_file():
-        return
-    before = run_folder.read_plan(folder)
     for key in ("task", "backbone", "data", "recipe", "stem", "head"):
         if before[key] != stored[key]:
             raise UsageError(f"Run {before['id']} cannot go on: its {key} is no longer the same. Start a new run.")
@@ -119,69 +143,80 @@ def _check_alike(stored: dict[str, Any]) -> None:
         raise UsageError(f"This process and the first one do not see the same {', '.join(different)}: give all of them the same files.")
 
 
-def _train_and_compare(
-    plan: Plan, stem: StemSpec, splits: Splits, card: backbones.Card, folder: Path, accelerator: Accelerator, reporter: Reporter
-) -> tuple[list[Trained], list[Row]]:
-    from fmhub.backbones.load import load
+@dataclass(frozen=True)
+class Outcome:
+    """All that was trained: `trained` is scored, `saved` gives the run's adapter, `smaller` are the curve's points."""
 
-    where = card.fetch()
-    trained: list[Trained] = []
-    members = [Member(plan.task, stem, seed, 0, dict(splits.tables)) for seed in plan.seeds]
-    for member in members:
-        backbone = load(where, card=card, sha256=card.sha256, random=plan.options.random_weights)
-        trained.append(train_member(member, backbone, folder, accelerator, reporter))
-    for note in {note for one in trained for note in one.notes}:
-        reporter.say(note)
-    predictions = pa.concat_tables([one.predictions for one in trained], promote_options="default")
-    labels = getattr(trained[0].network.head_spec, "labels", None)
-    best = max(trained, key=lambda one: one.progress.best if one.progress.best is not None else float("-inf"))
-    if not accelerator.is_main_process:
-        return trained, []
-    best.save(folder / "adapter" / "adapter.safetensors")
-    run_folder.write_table(folder / "predictions.parquet", predictions)
-    rows = [Row("", score(predictions, plan.task.metrics, labels))]
-    if plan.options.baseline:
-        rows += run_baselines(plan, members, trained, predictions, folder, reporter)
-    for split, scores in rows[0].scores.items():
-        reporter.evaluated(split, scores)
-    return trained, rows
+    trained: list[Trained]
+    saved: Trained
+    smaller: list[Trained]
+
+    @property
+    def all(self) -> list[Trained]:
+        extra = [] if self.saved in self.trained else [self.saved]
+        return [*self.trained, *extra, *self.smaller]
+
+
+def _train(plan: Plan, rows: Rows, train: Train) -> Outcome:
+    trained = [train(member) for member in members(plan, rows)]
+    saved = train(refit_member(plan, rows, trained)) if len(rows.parts) > 1 else max(trained, key=lambda one: one.validation)
+    return Outcome(trained, saved, [train(member) for member in curve_members(plan, rows)])
+
+
+def _compare(plan: Plan, rows: Rows, outcome: Outcome, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Save adapter and predictions, run the baselines, score everything; the keys of the record that come of it."""
+    task = plan.task
+    save_adapter(outcome.saved, folder)
+    ours: pa.Table = join([one.predictions for one in outcome.trained])
+    run_folder.write_table(folder / "predictions.parquet", storable(ours, task.redistribute))
+    scores = score(ours, task.metrics, labels_of(task))
+    baselines = run_baselines(task, outcome.trained, ours, folder, reporter) if plan.options.baseline else []
+    for split, values in scores.items():
+        reporter.evaluated(split, values)
+    primary = metrics.get(task.metrics[0]).name
+    points = curve(plan, outcome.smaller, ours, baselines, len(rows.parts[0]["train"]), folder, reporter)
+    return {
+        "scores": scores,
+        "primary": primary,
+        "normalised": _normalised(plan, scores["test"][primary]),
+        "baselines": [{"name": row.name, "scores": row.scores, "difference": row.difference} for row in baselines],
+        "folds": fold_summary(task, outcome.trained, outcome.saved) if len(rows.parts) > 1 else None,
+        "saved": {"member": outcome.saved.member.name, "seed": outcome.saved.member.seed, "step": outcome.saved.progress.best_step or outcome.saved.progress.step},
+        "groups": by_group(task, ours, plan.options.groups),
+        "curve": points,
+    }  # fmt: skip
 
 
 def _record(
-    plan: Plan,
-    stored: dict[str, Any],
-    trained: list[Trained],
-    rows: list[Row],
-    splits: Splits,
-    folder: Path,
-    clock: cost.Clock,
-    accelerator: Accelerator,
-) -> dict[str, Any]:
-    """Make the record and write it: from then on the run is complete."""
-    ours, first = rows[0], trained[0]
-    seconds = sum(one.progress.seconds for one in trained)
-    primary = metrics.get(plan.task.metrics[0]).name
+    stored: dict[str, Any], outcome: Outcome, found: dict[str, Any], rows: Rows, folder: Path, spent: dict[str, float],
+    environment: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Make the record and write it: from then on the run is complete, and its checkpoints are of no use."""
+    first = outcome.trained[0]
+    seconds = sum(one.progress.seconds for one in outcome.all)
+    notes = [*rows.notes, *stored["decisions"].get("why", ()), *(note for one in outcome.trained for note in one.notes)]
+    if found["curve"]:
+        notes.append(found["curve"]["says"])
     result = record(
         stored,
-        scores=ours.scores,
-        primary=primary,
-        normalised=_normalised(plan, ours.scores["test"][primary]),
-        baselines=[{"name": row.name, "scores": row.scores, "difference": row.difference} for row in rows[1:]],
+        **found,
         cost={
             "train_seconds": round(seconds, 3),
-            "samples_per_second": round(sum(one.progress.examples for one in trained) / seconds, 2) if seconds else 0.0,
+            "samples_per_second": round(sum(one.progress.examples for one in outcome.all) / seconds, 2) if seconds else 0.0,
             "peak_memory_bytes": cost.peak_memory(),
             "trainable_parameters": first.trainable_parameters,
             "total_parameters": first.total_parameters,
             "adapter_bytes": sum(path.stat().st_size for path in (folder / "adapter").iterdir()),
             "latency_ms": first.latency_ms,
-            **{name: round(value, 3) for name, value in clock.read().items()},
+            "total_seconds": round(spent["total_seconds"] + sum(one.seconds_before for one in outcome.all), 3),
+            "cpu_seconds": round(spent["cpu_seconds"], 3),
         },
-        environment=cost.environment(accelerator),
+        environment=environment,
         test_readings=test_readings(folder),
-        notes=[*splits.notes, *dict.fromkeys(note for one in trained for note in one.notes)],
+        notes=list(dict.fromkeys(notes)),
     )
     run_folder.write_json(folder / "run.json", result)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
 
 

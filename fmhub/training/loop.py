@@ -54,7 +54,7 @@ def fit(
         network.train()
         for group in optimiser.param_groups:
             group["lr"] = plan.lr(progress.step)
-        step_loss, step_weight = _gradients(network, train, plan, progress.step, accelerator, list(named.values()))
+        step_loss, step_weight = step_gradients(network, train, plan, progress.step, accelerator, list(named.values()))
         accelerator.unscale_gradients(stepper)  # half precision scales the loss; the line above has summed scaled gradients
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
@@ -123,7 +123,7 @@ class Schedule:
         return self.recipe.lr * shape[self.recipe.schedule]
 
 
-def _gradients(
+def step_gradients(
     network: Network, train: Part, plan: Schedule, step: int, accelerator: Accelerator, parameters: list[torch.nn.Parameter]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Leave the step's mean gradient in the parameters; return the sum of its losses and of their weights."""

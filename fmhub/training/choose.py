@@ -1,0 +1,178 @@
+"""How many of the last layers carry the adapter, and for how many epochs: `lora.layers=auto`, `--budget`, `--fast`.
+
+Decided once, before the first step, from the training and validation parts alone, and frozen in plan.json: a resumed run
+never decides again. Without any of the three nothing is decided here: the recipe runs as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmhub.backbones.adapter import trainable
+from fmhub.data.parts import limit
+from fmhub.evaluation import metrics
+from fmhub.recipe import Recipe, layers, override
+from fmhub.training import launch
+from fmhub.training.folds import Rows
+from fmhub.training.loop import Schedule, predict, step_gradients
+from fmhub.training.member import Member, prepared, train_member
+from fmhub.training.network import Network
+from fmhub.training.plan import Plan, seconds
+from fmhub.training.reporting import Silent
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from fmhub.backbones.load import Backbone
+
+TOLERANCE = 0.015
+"""What `--fast` may give up on validation: in the metric itself where its range is finite, else as a share of the best value."""
+BUDGET = 480.0
+"""Seconds of training that `auto` aims at where no --budget is given: what a shipped task may take."""
+PILOT = (256, 1024)
+"""Least and most training rows of a pilot of `--fast`; between them a quarter of the training part."""
+STEPS = 4
+"""Steps that are timed, after one that warms up."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds for one example: a training step's share, a prediction, and making it ready (encoding, cached layers)."""
+
+    train: float
+    predict: float
+    prepare: float
+
+
+def decide(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator, say: Callable[[str], None]) -> dict[str, Any]:
+    """{recipe: {key: value}, why: [line], ...} or {} where there is nothing to decide."""
+    if plan.options.fast:
+        return _fast(plan, rows, load, accelerator, say)
+    if plan.options.budget is not None or plan.task.recipe.lora.layers == "auto":
+        return _budget(plan, rows, load, accelerator, say)
+    return {}
+
+
+def candidates(count: int, recipe: Recipe) -> list[str]:
+    """What may be chosen of `count` layers, most first; one that the user named stands alone."""
+    if recipe.lora.layers != "auto":
+        return [recipe.lora.layers]
+    if recipe.adapter.kind == "full":
+        return ["all"]
+    return ["all", *(f"last:{k}" for k in sorted({count // 2, 3, 2, 1} - {0}, reverse=True) if k < count)]
+
+
+def _budget(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator, say: Callable[[str], None]) -> dict[str, Any]:
+    recipe = plan.task.recipe
+    allowed = seconds(plan.options.budget) if plan.options.budget is not None else BUDGET
+    count = load().layer_count
+    tried: list[dict[str, Any]] = []
+    for value in candidates(count, recipe):
+        say(f"timing {STEPS} steps with layers={value}")
+        changed = override(recipe, {"lora.layers": value})
+        rate = _agreed(measure(plan, changed, rows, load, accelerator))
+        fixed, epoch = _estimate(rate, rows, plan, changed)
+        tried.append({"layers": value, "seconds": round(fixed + epoch * recipe.epochs, 1), "examples_per_second": round(1 / rate.train, 1)})
+        if fixed + epoch * recipe.epochs <= allowed:
+            return _decision(tried, {"lora.layers": value}, allowed, count, rows, recipe.epochs)
+    epochs = round(max(0.01, (allowed - fixed) / epoch), 2)
+    return _decision(tried, {"lora.layers": value, "epochs": min(epochs, recipe.epochs)}, allowed, count, rows, recipe.epochs)
+
+
+def _agreed(rate: Rate) -> Rate:
+    """The first process's, so that all decide alike."""
+    return launch.from_first(lambda: rate)
+
+
+def _decision(tried: list[dict[str, Any]], chosen: dict[str, Any], allowed: float, count: int, rows: Rows, epochs: float) -> dict[str, Any]:
+    size = rows.counts["train"]
+    times = ", ".join(f"{row['layers']} {row['seconds']:.0f} s ({row['examples_per_second']:.0f} examples/s)" for row in tried)
+    fewer = f" with {chosen['epochs']:g} epochs instead of {epochs:g}" if "epochs" in chosen else ""
+    line = (
+        f"layers={chosen['lora.layers']} of {count}{fewer}: {size} training rows x {epochs:g} epochs are estimated at {times}; "
+        f"the budget is {allowed:.0f} s"
+    )
+    return {"recipe": chosen, "why": [line], "budget_seconds": allowed, "tried": tried}
+
+
+def measure(plan: Plan, recipe: Recipe, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator) -> Rate:
+    """Time a few steps on a sample of the training part; nothing of it is kept."""
+    train = rows.parts[0]["train"]
+    sample = limit(train, min(len(train), recipe.batch * recipe.accumulate * (STEPS + 1)))
+    stem, head = Member("timing", plan.task, recipe.seed, rows.parts[0]).fitted()
+    network = Network(load(), stem, head, recipe)
+    network.to(accelerator.device)
+    began = time.perf_counter()
+    part = prepared(network, {"train": sample})["train"]
+    ready = (time.perf_counter() - began) / len(sample)
+    schedule, parameters = Schedule(part.encoded.lengths, recipe), list(trainable(network).values())
+    network.train()
+    spent, done = 0.0, 0
+    for step in range(min(STEPS + 1, schedule.steps_per_epoch)):
+        began = time.perf_counter()
+        step_gradients(network, part, schedule, step, accelerator, parameters)
+        if step or schedule.steps_per_epoch == 1:
+            spent, done = spent + time.perf_counter() - began, done + len(schedule.rows(step))
+    began = time.perf_counter()
+    predict(network, part, accelerator)
+    return Rate(spent / done, (time.perf_counter() - began) / len(sample), ready)
+
+
+def _estimate(rate: Rate, rows: Rows, plan: Plan, recipe: Recipe) -> tuple[float, float]:
+    """(seconds whatever the epochs, seconds an epoch) of all trainings of the run."""
+    fixed = epoch = 0.0
+    sizes = [len(part["train"]) for part in rows.parts] + ([len(rows.whole)] if len(rows.parts) > 1 else [])
+    held = sum(len(table) for name, table in rows.parts[0].items() if name != "train")
+    for size in [*sizes * plan.options.seeds, *list(plan.options.curve) * plan.options.seeds]:
+        fixed += held * (rate.predict + rate.prepare) + size * rate.prepare
+        epoch += size * rate.train + recipe.evaluations * len(rows.parts[0]["validation"]) * rate.predict
+    return fixed, epoch
+
+
+def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator, say: Callable[[str], None]) -> dict[str, Any]:
+    """The smallest number of layers whose pilot is within the tolerance of the best pilot."""
+    train, validation = rows.parts[0]["train"], rows.parts[0]["validation"]
+    least, most = PILOT
+    size = min(len(train), max(least, min(most, len(train) // 4)))
+    splits = {"train": limit(train, size), "validation": limit(validation, min(len(validation), most))}
+    count = load().layer_count
+    ranking = metrics.get(plan.task.metrics[0])
+    tried = []
+    for value in candidates(count, override(plan.task.recipe, {"lora.layers": "auto"})):
+        say(f"pilot with layers={value} on {size} rows")
+        task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
+        with tempfile.TemporaryDirectory() as scratch:
+            trained = train_member(Member("pilot", task, plan.seeds[0], splits), load, Path(scratch), accelerator, Silent())
+        tried.append({"layers": value, "validation": trained.validation, "seconds": round(trained.progress.seconds, 1)})
+    chosen, best = pick(tried, count, ranking)
+    gave_up = best["validation"] - chosen["validation"]
+    sign = 1.0 if ranking.direction == "max" else -1.0
+    for row in tried:
+        row["validation"] *= sign
+    scores = ", ".join(f"{row['layers']} {row['validation']:.3f}" for row in tried)
+    line = (
+        f"--fast: layers={chosen['layers']} of {count}, the fewest within {tolerance(ranking, best['validation']):.3g} of the best {ranking.name} "
+        f"tried on validation ({scores}, each on {size} training rows); it gives up {gave_up:.3f} against {best['layers']}"
+    )
+    return {
+        "recipe": {"lora.layers": chosen["layers"]}, "why": [line], "metric": ranking.name, "pilot_rows": size,
+        "tolerance": tolerance(ranking, best["validation"]), "gave_up": gave_up, "tried": tried,
+    }  # fmt: skip
+
+
+def pick(tried: Sequence[dict[str, Any]], count: int, metric: metrics.Metric) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the one with the fewest layers within the tolerance of the best, the best); `validation` is higher for better."""
+    best = max(tried, key=lambda row: row["validation"])
+    near = [row for row in tried if best["validation"] - row["validation"] <= tolerance(metric, best["validation"]) + 1e-12]
+    return min(near, key=lambda row: layers(row["layers"], count)), best
+
+
+def tolerance(metric: metrics.Metric, best: float) -> float:
+    """What may be given up, in the metric's own unit."""
+    return TOLERANCE if math.isfinite(metric.high - metric.low) else TOLERANCE * abs(best)
