@@ -39,10 +39,12 @@ class Entry:
 
 def folder() -> Path:
     """The registry whose `plugins/` is read. Raises `FmhubError` when `FMHUB_REGISTRY` is no folder."""
-    chosen = os.environ.get("FMHUB_REGISTRY")
-    if chosen and not Path(chosen, "plugins").is_dir():
+    if not (chosen := os.environ.get("FMHUB_REGISTRY")):
+        return registry()
+    place = Path(chosen).expanduser().absolute()
+    if not (place / "plugins").is_dir():
         raise FmhubError(f"FMHUB_REGISTRY={chosen} has no folder `plugins`: name a registry on this machine, or unset it.")
-    return Path(chosen).expanduser().absolute() if chosen else registry()
+    return place
 
 
 def entries() -> dict[str, Entry]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "fmhub"
-TOTAL_SECONDS = 8.0
-"""Wall clock that plugins may take to load, all of them together, before each has only what is needed to notice that it hangs."""
+TOTAL = 1.5
+"""All plugins together may take this many times what one may; after that, each has only what shows that it hangs."""
 
 _registered: dict[str, Plugin] = {}
 
@@ -40,7 +40,7 @@ class NotInstalled(UsageError):
 @functools.cache
 def plugins() -> tuple[Plugin, ...]:
     """Every plugin, by name: the working, the broken and the disabled. Loaded at the first call; `refresh()` forgets them."""
-    found = {plugin.name: plugin for plugin in _installed()} | _registered
+    found = {plugin.name: plugin for plugin in _load_installed()} | _registered
     owners: dict[tuple[str, str], list[str]] = defaultdict(list)
     for plugin in found.values():
         for claim in _claims(plugin):
@@ -156,15 +156,16 @@ def is_local(name: str) -> bool:
 
 def refresh() -> None:
     """Look for installed plugins anew at the next question."""
-    _installed.cache_clear()
+    _load_installed.cache_clear()
     plugins.cache_clear()
 
 
 @functools.cache
-def _installed() -> tuple[Plugin, ...]:
-    found = _entry_points()
+def _load_installed() -> tuple[Plugin, ...]:
+    found = installed()
     disabled = {word.strip() for word in os.environ.get("FMHUB_DISABLE_PLUGINS", "").split(",") if word.strip()}
-    deadline = time.monotonic() + TOTAL_SECONDS
+    seconds = _seconds()
+    deadline = time.monotonic() + TOTAL * seconds
     result = []
     for name, (distribution, points) in sorted(found.items()):
         words = {"all", name, *(point.name for point in points)}
@@ -172,19 +173,19 @@ def _installed() -> tuple[Plugin, ...]:
             names = tuple(f"{point.name} = {point.value}" for point in points)
             result.append(Plugin(name, distribution.version, names, status="disabled", problem="switched off by FMHUB_DISABLE_PLUGINS"))
             continue
-        result.append(load(distribution, points, seconds=min(_seconds(), max(0.5, deadline - time.monotonic()))))
+        result.append(load(distribution, points, seconds=min(seconds, max(0.5, deadline - time.monotonic()))))
     return tuple(result)
 
 
 def _seconds() -> float:
     """Wall clock that one plugin may take to load."""
     try:
-        return max(0.1, float(os.environ.get("FMHUB_PLUGIN_SECONDS", "5")))
+        return max(0.1, float(os.environ.get("FMHUB_PLUGIN_SECONDS") or "4"))
     except ValueError:
         raise UsageError("FMHUB_PLUGIN_SECONDS takes a number of seconds.") from None
 
 
-def _entry_points() -> dict[str, tuple[Distribution, list[EntryPoint]]]:
+def installed() -> dict[str, tuple[Distribution, list[EntryPoint]]]:
     """Each distribution of the group with its entry points; of one installed twice, the first on the path counts, as for imports."""
     from importlib.metadata import distributions
 

@@ -191,19 +191,28 @@ def load_check(plugins: Sequence[str], overlay: Path | None = None) -> list[str]
         found = json.loads(done.stdout)
     except ValueError:
         raise FmhubError(f"The plugin ended the process that loaded it: {(done.stderr.strip() or 'no message').splitlines()[-1]}") from None
+    lines = []
     for name in plugins:
         if name not in found:
             raise FmhubError(f"{name} is no fmhub plugin: it has no entry point in group `fmhub`.")
         if found[name]["problem"]:
             raise FmhubError(f"Plugin {name} does not load: {found[name]['problem']}.")
-    return [f"{name}: {', '.join(found[name]['tasks']) or 'no tasks'}" for name in plugins]
+        if found[name]["heavy"]:
+            lines.append(f"{name} imports {', '.join(found[name]['heavy'])} as soon as it is loaded: every fmhub command waits for that.")
+        lines.append(f"{name}: {', '.join(found[name]['tasks']) or 'no tasks'}")
+    return lines
 
 
 _LOAD = """
 import json, os, sys
 out = os.dup(1); os.dup2(2, 1)
-from fmhub import hub
-found = {p.name: {"problem": p.problem, "tasks": [t.name for t in p.tasks]} for p in hub.plugins() if p.name in sys.argv[1:]}
+from fmhub import hub, plugin
+found = {}
+for name, (distribution, points) in hub.installed().items():
+    if name in sys.argv[1:]:
+        loaded = plugin.load(distribution, points, seconds=30)
+        heavy = [name for name in ("torch", "transformers", "datasets", "evaluate", "pandas", "sklearn") if name in sys.modules]
+        found[name] = {"problem": loaded.problem, "tasks": [task.name for task in loaded.tasks], "heavy": heavy}
 os.write(out, json.dumps(found).encode())
 """
 

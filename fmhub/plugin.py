@@ -108,13 +108,20 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    armed = False
+
     def ring(*_: object) -> None:
-        raise TooSlow
+        if armed:
+            raise TooSlow
 
     handler = signal.signal(signal.SIGALRM, ring)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    armed = True
     try:
-        yield
+        try:
+            yield
+        finally:
+            armed = False  # should the bell ring on this very line, the next one is half a second away
     finally:
         signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, handler)

@@ -112,8 +112,9 @@ def test_a_wheel_is_installed_replaced_and_removed(place: Place) -> None:
     assert json.loads(done.stdout) == [{"name": "fmhub-made", "before": None, "after": "1.0", "requested": True}]
     assert "fmhub-made: installed-one" in done.stderr
     assert "installed-one" in place.fmhub("tasks").stdout
-    done = place.fmhub("install", make_wheel(place.root, "fmhub-made", code=GOOD.replace("installed-one", "newer-one")))
+    done = place.fmhub("install", make_wheel(place.root, "fmhub-made", code="import pandas\n" + GOOD.replace("installed-one", "newer-one")))
     assert done.returncode == 0, done.stderr
+    assert "fmhub-made imports pandas as soon as it is loaded" in done.stderr
     assert "newer-one" in place.fmhub("tasks").stdout, "a wheel of the same version replaces its files"
     assert place.fmhub("uninstall", "fmhub-made").stdout == "Removed fmhub-made 1.0\n"
     assert place.freeze() == before

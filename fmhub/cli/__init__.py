@@ -67,10 +67,12 @@ def _plugin_commands() -> dict[str, list[Any]]:
     """Entry points by command name, none of them imported; a core command's name cannot be taken."""
     from importlib.metadata import entry_points
 
+    from fmhub.plugin import normalise
+
     disabled = {word.strip() for word in os.environ.get("FMHUB_DISABLE_PLUGINS", "").split(",")}
     found: dict[str, list[Any]] = {}
     for point in entry_points(group=PLUGIN_GROUP):
-        if point.name not in COMMANDS and not {"all", getattr(point.dist, "name", None)} & disabled:
+        if point.name not in COMMANDS and not {"all", normalise(point.dist.name if point.dist else "")} & disabled:
             found.setdefault(point.name, []).append(point)
     return found
 
@@ -142,6 +144,5 @@ def _report(error: BaseException, debug: bool) -> int | None:
         import traceback
 
         traceback.print_exception(error)
-    stopped = isinstance(error, (Stopped, KeyboardInterrupt, click.Abort))
-    print(lines if stopped else f"Error: {lines}", file=sys.stderr)
+    print(lines if isinstance(error, Stopped) else f"Error: {lines}", file=sys.stderr)
     return code

@@ -139,8 +139,13 @@ def plugin_row(plugin: Plugin) -> dict[str, Any]:
     return {**{word: getattr(plugin, word) for word in words}, **lists}
 
 
-def _flat(value: Any) -> Any:
-    """Nested values as `key=value`, for people."""
+def _flat(value: Any, prefix: str = "") -> Any:
+    """Nested values as `key=value` and `outer.key=value`, for people."""
     if isinstance(value, dict):
-        return " ".join(f"{key}={_flat(one)}" for key, one in value.items() if one is not None)
-    return [_flat(one) for one in value] if isinstance(value, (list, tuple)) else value
+        shown = {key: one for key, one in value.items() if one is not None}
+        return " ".join(
+            _flat(one, f"{prefix}{key}.") if isinstance(one, dict) else f"{prefix}{key}={_flat(one, prefix)}" for key, one in shown.items()
+        )
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value)) if prefix else [_flat(one) for one in value]
+    return value
