@@ -72,7 +72,4 @@ def _predictions(spec: Any, member: Member) -> pa.Table:
     stem, head = member.fitted()
     fitted = spec.fit(splits["train"], splits["validation"], head=head, seed=member.seed)
     blind = {name: rows.drop_columns(["target"]) for name, rows in splits.items() if name != "train"}
-    return join([
-        prediction_table(splits[name], fitted.predict(rows), split=name, fold=member.fold, seed=member.seed, stem=stem, slices=member.slices)
-        for name, rows in blind.items()
-    ])  # fmt: skip
+    return join([prediction_table(splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()])

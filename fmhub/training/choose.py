@@ -108,9 +108,15 @@ def measure(plan: Plan, recipe: Recipe, rows: Rows, load: Callable[[], Backbone]
     stem, head = Member("timing", plan.task, recipe.seed, rows.parts[0]).fitted()
     network = Network(load(), stem, head, recipe)
     network.to(accelerator.device)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _timed(network, Member("timing", plan.task, recipe.seed, {"train": sample}), accelerator, Path(scratch))
+
+
+def _timed(network: Network, member: Member, accelerator: Accelerator, scratch: Path) -> Rate:
+    recipe, count = network.recipe, len(member.splits["train"])
     began = time.perf_counter()
-    part = prepared(network, {"train": sample})["train"]
-    ready = (time.perf_counter() - began) / len(sample)
+    part = prepared(network, member, _unsaid, scratch)["train"]
+    ready = (time.perf_counter() - began) / count
     schedule, parameters = Schedule(part.encoded.lengths, recipe), list(trainable(network).values())
     network.train()
     spent, done = 0.0, 0
@@ -121,7 +127,11 @@ def measure(plan: Plan, recipe: Recipe, rows: Rows, load: Callable[[], Backbone]
             spent, done = spent + time.perf_counter() - began, done + len(schedule.rows(step))
     began = time.perf_counter()
     predict(network, part, accelerator)
-    return Rate(spent / done, (time.perf_counter() - began) / len(sample), ready)
+    return Rate(spent / done, (time.perf_counter() - began) / count, ready)
+
+
+def _unsaid(line: str) -> None:
+    """What is true of a trial is not said of the run."""
 
 
 def _estimate(rate: Rate, rows: Rows, plan: Plan, recipe: Recipe) -> tuple[float, float]:
@@ -143,26 +153,28 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
     splits = {"train": limit(train, size), "validation": limit(validation, min(len(validation), most))}
     count = load().layer_count
     ranking = metrics.get(plan.task.metrics[0])
-    tried = []
+    tried: list[dict[str, Any]] = []
     for value in candidates(count, override(plan.task.recipe, {"lora.layers": "auto"})):
         say(f"pilot with layers={value} on {size} rows")
         task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
         with tempfile.TemporaryDirectory() as scratch:
-            trained = train_member(Member("pilot", task, plan.seeds[0], splits), load, Path(scratch), accelerator, Silent())
+            member = Member("pilot", task, plan.seeds[0], splits)
+            trained = train_member(member, load, Path(scratch), accelerator, Silent(), Path(scratch) / "cache")
         tried.append({"layers": value, "validation": trained.validation, "seconds": round(trained.progress.seconds, 1)})
     chosen, best = pick(tried, count, ranking)
     gave_up = best["validation"] - chosen["validation"]
     sign = 1.0 if ranking.direction == "max" else -1.0
+    allowed = tolerance(ranking, best["validation"])
     for row in tried:
         row["validation"] *= sign
     scores = ", ".join(f"{row['layers']} {row['validation']:.3f}" for row in tried)
     line = (
-        f"--fast: layers={chosen['layers']} of {count}, the fewest within {tolerance(ranking, best['validation']):.3g} of the best {ranking.name} "
+        f"--fast: layers={chosen['layers']} of {count}, the fewest within {allowed:.3g} of the best {ranking.name} "
         f"tried on validation ({scores}, each on {size} training rows); it gives up {gave_up:.3f} against {best['layers']}"
     )
     return {
         "recipe": {"lora.layers": chosen["layers"]}, "why": [line], "metric": ranking.name, "pilot_rows": size,
-        "tolerance": tolerance(ranking, best["validation"]), "gave_up": gave_up, "tried": tried,
+        "tolerance": allowed, "gave_up": gave_up, "tried": tried,
     }  # fmt: skip
 
 

@@ -22,7 +22,9 @@ def curve_members(plan: Plan, rows: Rows) -> list[Member]:
     """Every seed on every size; a smaller training part is a subset of a larger one, validation and test stay whole."""
     splits = rows.parts[0]
     return [
-        Member(f"train-{size}-seed-{seed}", plan.task, seed, {**splits, "train": limit(splits["train"], size)})
+        Member(
+            f"train-{size}-seed-{seed}", plan.task, seed, {**splits, "train": limit(splits["train"], size)}, fingerprint=rows.fingerprint
+        )
         for size in plan.options.curve
         for seed in plan.seeds
     ]
@@ -82,5 +84,5 @@ def _says(points: list[dict[str, Any]], worth: int | None) -> str:
     if not points[-1]["baselines"]:
         return f"curve: measured at {sizes} training rows, without a baseline to compare with"
     if worth is None:
-        return f"curve: at {points[-1]['train']} training rows the adapter is not yet surely ahead of every baseline (measured at {sizes})"
-    return f"curve: the adapter is worth it from {worth} training rows on, ahead of every baseline by its paired interval (measured at {sizes})"
+        return f"curve: at {points[-1]['train']} training rows LoRA is not yet surely ahead of every baseline (measured at {sizes})"
+    return f"curve: LoRA is worth it from {worth} training rows on: surely ahead of every baseline (measured at {sizes})"

@@ -37,10 +37,11 @@ from fmhub.training.tables import join, storable
 Train = Callable[[Member], Trained]
 
 
-def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice | None = None) -> dict[str, Any]:
     """Run `plan` in `folder` and return the record; goes on where an interrupted run of the same plan stopped.
 
     Among several processes every one of them calls it, rank 0 alone writes, and all return the record.
+    With a `share` only those of its members are trained: whoever comes last executes the whole.
     """
     clock = cost.Clock()
     accelerator = launch.accelerator(plan.task.recipe.precision)
@@ -59,7 +60,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str,
         return load(where, card=card, sha256=card.sha256, random=plan.options.random_weights)
 
     _check_targets(plan, rows)
-    before = run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None
+    before = launch.from_first(lambda: run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None)
     decisions = before.get("decisions", {}) if before else decide(plan, rows, load, accelerator, reporter.say)
     plan = replace(plan, task=replace(plan.task, recipe=override(plan.task.recipe, decisions.get("recipe", {}))))
     stored = {**plan_json(plan, run, rows, card), "decisions": decisions}
@@ -74,6 +75,10 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter) -> dict[str,
         reporter.say(note)
     try:
         train = partial(train_member, load=load, folder=folder, accelerator=accelerator, reporter=reporter)
+        if share is not None:
+            for member in [*members(plan, rows), *curve_members(plan, rows)][share]:
+                train(member)
+            return stored
         outcome = _train(plan, rows, train)
         found = launch.from_first(lambda: _compare(plan, rows, outcome, folder, reporter))
     except (KeyboardInterrupt, Exception) as error:
@@ -113,10 +118,13 @@ def members(plan: Plan, rows: Rows) -> list[Member]:
     """What is trained: every seed on every fold."""
     folded = len(rows.parts) > 1
     return [
-        Member(f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.options.groups)
+        Member(
+            f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.options.groups, rows.fingerprint,
+            rows.whole if folded and plan.options.limit is None else None,
+        )
         for seed in plan.seeds
         for fold, splits in enumerate(rows.parts)
-    ]
+    ]  # fmt: skip
 
 
 def _check_targets(plan: Plan, rows: Rows) -> None:
@@ -181,10 +189,16 @@ def _compare(plan: Plan, rows: Rows, outcome: Outcome, folder: Path, reporter: R
         "normalised": _normalised(plan, scores["test"][primary]),
         "baselines": [{"name": row.name, "scores": row.scores, "difference": row.difference} for row in baselines],
         "folds": fold_summary(task, outcome.trained, outcome.saved) if len(rows.parts) > 1 else None,
-        "saved": {"member": outcome.saved.member.name, "seed": outcome.saved.member.seed, "step": outcome.saved.progress.best_step or outcome.saved.progress.step},
+        "saved": _saved(outcome.saved),
         "groups": by_group(task, ours, plan.options.groups),
         "curve": points,
     }  # fmt: skip
+
+
+def _saved(trained: Trained) -> dict[str, Any]:
+    """Which training gave the run's adapter, and at which step: its best on validation, or its last where nothing chose."""
+    progress = trained.progress
+    return {"member": trained.member.name, "seed": trained.member.seed, "step": progress.best_step if progress.history else progress.step}
 
 
 def _record(

@@ -25,4 +25,6 @@ def by_group(task: Task, predictions: pa.Table, column: str | None) -> dict[str,
     counts = Counter(value for value in table.column(column).to_pylist() if value not in (None, ""))
     kept = [value for value, _ in counts.most_common(MOST)]
     table = table.filter(pc.is_in(table.column(column), pa.array(kept, pa.string())))
+    if "group" in table.column_names and table.column("group").to_pylist() == table.column(column).to_pylist():
+        table = table.drop_columns(["group"])  # within a value that is one group, examples are all there is to resample
     return {"column": column, "values": slices(table, column, task.metrics, labels_of(task)), "left_out": len(counts) - len(kept)}

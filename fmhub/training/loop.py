@@ -82,7 +82,11 @@ def fit(
         if reading or now - saved > CHECKPOINT_SECONDS:
             progress.seconds, started, saved = progress.seconds + now - started, now, now
             if accelerator.is_main_process:
-                groups = {"model": named, "best": best, **checkpoints.optimiser_groups(optimiser, names)}
+                groups: dict[str, dict[str, torch.Tensor]] = {
+                    "model": dict(named),
+                    "best": best,
+                    **checkpoints.optimiser_groups(optimiser, names),
+                }
                 checkpoints.save(checkpoint, progress, groups)
     with torch.no_grad():
         for name, tensor in best.items():

@@ -5,20 +5,22 @@ What it leaves lies in `checkpoints/NAME/`; once `result.json` stands there, a r
 
 from __future__ import annotations
 
+import fcntl
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fmhub.backbones.adapter import save, trainable
+from fmhub.errors import DataError
 from fmhub.evaluation import metrics
 from fmhub.evaluation.metrics.columns import columns as columns_of
-from fmhub.errors import DataError
-from fmhub.home import atomic
-from fmhub.home import read_json
+from fmhub.home import atomic, read_json
 from fmhub.runs import folder as run_folder
 from fmhub.task import HeadSpec, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
@@ -27,6 +29,7 @@ from fmhub.training.checkpoint import Progress
 from fmhub.training.loop import fit, predict
 from fmhub.training.network import Network, Part
 from fmhub.training.plan import describe
+from fmhub.training.prefix import frozen_below, open_or_fill
 from fmhub.training.tables import join, prediction_table, storable, with_target
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from fmhub.training.reporting import Reporter
 
 ADAPTER = "adapter.safetensors"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,19 @@ class Member:
     fold: int = 0
     slices: str | None = None
     """A column of the data that travels with the predictions, so that they can be scored by its values."""
+    fingerprint: str = ""
+    """Of the run's data."""
+    pool: pa.Table | None = None
+    """Every row of a cross-validation: what the frozen layers say of it is kept once, not once a fold."""
 
     def fitted(self) -> tuple[StemSpec, HeadSpec]:
         """Stem and head with what the training part alone teaches them."""
         assert self.task.stem is not None
         return self.task.stem.fit(self.splits["train"]), self.task.head.fit(self.splits["train"], self.task.recipe)
+
+    def marks(self, split: str) -> dict[str, Any]:
+        """What every prediction of this member is marked with."""
+        return {"split": split, "fold": self.fold, "seed": self.seed, "slices": self.slices}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,23 +97,26 @@ class Trained:
         return -math.inf if self.progress.best is None else self.progress.best
 
 
-def train_member(member: Member, load: Callable[[], Backbone], folder: Path, accelerator: Accelerator, reporter: Reporter) -> Trained:
-    """Fit stem and head on the member's training part, train, and predict its other splits once each."""
+def train_member(
+    member: Member, load: Callable[[], Backbone], folder: Path, accelerator: Accelerator, reporter: Reporter, cache: Path | None = None
+) -> Trained:
+    """Fit stem and head on the member's training part, train, and predict its other splits once each.
+
+    What is stored is predicted through the whole model, as `predict` will: the prefix cache serves training and validation readings.
+    """
     place = folder / "checkpoints" / member.name
-    if (done := launch.from_first(lambda: _finished(member, place))) is not None:
-        return done
+    if launch.from_first(lambda: (place / RESULT).is_file()):
+        return _finished(member, place)
     recipe = replace(member.task.recipe, seed=member.seed)
     stem, head = member.fitted()
     network = Network(load(), stem, head, recipe)
     total = sum(parameter.numel() for parameter in network.parameters())
     network.to(accelerator.device)
-    parts = prepared(network, member.splits)
+    parts = prepared(network, member, reporter.say, cache)
 
     def table(name: str) -> pa.Table:
         columns = predict(network, parts[name], accelerator)
-        return prediction_table(
-            parts[name].table, columns, split=name, fold=member.fold, seed=member.seed, stem=stem, slices=member.slices
-        )  # fmt: skip
+        return prediction_table(parts[name].table, columns, **member.marks(name), stem=stem)
 
     ranking = metrics.get(member.task.metrics[0])
     sign = 1.0 if ranking.direction == "max" else -1.0
@@ -125,11 +140,18 @@ def train_member(member: Member, load: Callable[[], Backbone], folder: Path, acc
     if "test" in parts and accelerator.is_main_process:
         _count_reading(folder)
     named = trainable(network)
+    parts = {name: replace(part, prefix=None) for name, part in parts.items()}
     trained = Trained(
-        member, join([table(name) for name in parts if name != "train"]) if len(parts) > 1 else None, place / ADAPTER, progress,
-        total, sum(parameter.numel() for parameter in named.values()), cost.latency(network, parts.get("test", parts["train"]), accelerator),
-        before, _truncated(parts, recipe.length, stem.unit),
-    )  # fmt: skip
+        member=member,
+        predictions=join([table(name) for name in parts if name != "train"]) if len(parts) > 1 else None,
+        adapter=place / ADAPTER,
+        progress=progress,
+        total_parameters=total,
+        trainable_parameters=sum(parameter.numel() for parameter in named.values()),
+        latency_ms=cost.latency(network, parts.get("test", parts["train"]), accelerator),
+        seconds_before=before,
+        notes=_truncated(parts, recipe.length, stem.unit),
+    )
     if accelerator.is_main_process:
         backbone = {"name": network.backbone.name, "sha256": network.backbone.sha256}
         save(trained.adapter, named, {"stem": describe(stem), "head": describe(head), "recipe": describe(recipe), "backbone": backbone})
@@ -137,22 +159,37 @@ def train_member(member: Member, load: Callable[[], Backbone], folder: Path, acc
     return trained
 
 
-def prepared(network: Network, splits: Mapping[str, pa.Table]) -> dict[str, Part]:
-    """Every split read once by the stem, with its targets."""
-    return {name: network.prepare(table) for name, table in splits.items()}
+def prepared(network: Network, member: Member, say: Callable[[str], None], cache: Path | None = None) -> dict[str, Part]:
+    """Every split read once by the stem, with its targets; what is read at every epoch with what frozen layers say of it.
+
+    `cache` is where that is kept; by default in the home, for later runs.
+    """
+    parts = {name: network.prepare(table) for name, table in member.splits.items()}
+    start, why = frozen_below(network)
+    if not start:
+        if network.recipe.lora.layers != "all":
+            say(f"No prefix cache: {why}.")
+        return parts
+    keep = partial(open_or_fill, network, fingerprint=member.fingerprint, start=start, say=say, root=cache)
+    pool = None if member.pool is None else keep(network.prepare(member.pool, targets=False).encoded)
+    for name in ("train", "validation"):
+        if name in parts and member.pool is not None:
+            rows = pc.index_in(parts[name].table.column("id"), member.pool.column("id").combine_chunks()).to_numpy()
+            parts[name].prefix = pool.take(rows) if pool is not None else None
+        elif name in parts:
+            parts[name].prefix = keep(parts[name].encoded)
+    return parts
 
 
 def _store(trained: Trained, place: Path) -> None:
     if trained.predictions is not None:
         run_folder.write_table(place / "predictions.parquet", storable(trained.predictions, trained.member.task.redistribute))
     values = asdict(replace(trained, member=None, predictions=None, adapter=None))  # type: ignore[arg-type]
-    run_folder.write_json(place / "result.json", {key: value for key, value in values.items() if value is not None})
+    run_folder.write_json(place / RESULT, {key: value for key, value in values.items() if value is not None})
 
 
-def _finished(member: Member, place: Path) -> Trained | None:
-    if not (place / "result.json").is_file():
-        return None
-    values: dict[str, Any] = run_folder.read_json(place / "result.json")
+def _finished(member: Member, place: Path) -> Trained:
+    values: dict[str, Any] = read_json(place / RESULT)
     progress = Progress(**values.pop("progress"))
     path, predictions = place / "predictions.parquet", None
     if path.is_file():
@@ -169,14 +206,17 @@ def save_adapter(trained: Trained, folder: Path) -> None:
 
 def _truncated(parts: dict[str, Part], length: int, unit: str) -> list[str]:
     return [
-        f"{part.encoded.truncated} of {len(part.encoded.lengths)} examples of {name} are longer than {length} {unit} and were cut (recipe.length)."
+        f"{part.encoded.truncated} of {len(part.encoded.lengths)} examples of {name} are longer than {length} {unit} "
+        "and were cut (recipe.length)."
         for name, part in parts.items()
         if part.encoded.truncated
     ]
 
 
 def _count_reading(folder: Path) -> None:
-    run_folder.write_json(folder / "readings.json", {"test": test_readings(folder) + 1})
+    with (folder / ".readings.lock").open("w") as lock:  # members may be trained side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run_folder.write_json(folder / "readings.json", {"test": test_readings(folder) + 1})
 
 
 def test_readings(folder: Path) -> int:

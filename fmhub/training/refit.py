@@ -19,7 +19,7 @@ def refit_member(plan: Plan, rows: Rows, trained: list[Trained]) -> Member:
     """All rows, the first seed, and as many epochs as the folds took on average to their best step; nothing is chosen on the way."""
     epochs = sum(one.progress.best_step / one.member.steps_per_epoch for one in trained) / len(trained)
     task = replace(plan.task, recipe=replace(plan.task.recipe, epochs=epochs, patience=0))
-    return Member("refit", task, plan.seeds[0], {"train": rows.whole})
+    return Member("refit", task, plan.seeds[0], {"train": rows.whole}, fingerprint=rows.fingerprint, pool=rows.whole)
 
 
 def fold_summary(task: Task, trained: list[Trained], refit: Trained) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def of_split(table: pa.Table, split: str) -> pa.Table:
 
 def join(tables: Sequence[pa.Table]) -> pa.Table:
     """Prediction tables one after another, whatever extra columns each has."""
-    return pa.concat_tables(tables, promote_options="default")
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def storable(table: pa.Table, redistribute: bool) -> pa.Table:
