@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fmhub import evaluation
 from fmhub.errors import DataError
-from fmhub.evaluation import Metric, metrics
+from fmhub.evaluation import Metric, intervals, metrics
 
 LABELS = ["neg", "pos"]
 
@@ -240,6 +240,21 @@ def test_a_plain_metric_of_a_plugin_is_resampled_by_calling_it():
     assert found["share"] == pytest.approx(found["accuracy"])
     assert len(calls) == 101
     assert evaluation.difference(table, table, own, resamples=20)["value"] == 0
+
+
+def test_all_right_on_few_rows_is_not_certainty():
+    found = evaluation.evaluate(labelled(50, accuracy=1.0), ["accuracy"])["accuracy"]
+    assert (found["value"], found["high"]) == (1, 1)
+    assert found["low"] == pytest.approx(0.025 ** (1 / 50))  # Clopper-Pearson for 50 of 50: .929
+    table = {**labelled(50), "prediction": ["pos"] * 50, "scores": [[0.5, 0.5]] * 50}
+    assert evaluation.evaluate(table, ["auc"], LABELS)["auc"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 50}
+
+
+def test_few_units_give_wider_intervals_than_the_plain_percentiles():
+    assert intervals._tail(10_000) == pytest.approx(0.025, rel=1e-3)
+    tails = [intervals._tail(units) for units in (2, 3, 10, 100)]
+    assert tails == sorted(tails)
+    assert tails[2] == pytest.approx(0.0086, abs=1e-4)  # t(9) = 2.262, times sqrt(10/9)
 
 
 def test_five_thousand_rows_take_less_than_a_second():

@@ -46,10 +46,11 @@ def estimates(metrics: Sequence[Metric], columns: Columns, labels: Labels = None
     cells = _cells(columns, keys, folds)
     values = [_value(metric, cells, labels) for metric in metrics]
     if len(keys) < 2:
-        return [_estimate(value, None) for value in values]
+        return [_estimate(metric, value, None, 1) for metric, value in zip(metrics, values, strict=True)]
     seeds = _seed_weights(len(cells), resamples, stream=1)
     samplers = [_over_seeds(metric, cells, labels, len(keys), seeds) for metric in metrics]
-    return [_estimate(value, drawn) for value, drawn in zip(values, _draw(samplers, len(keys), resamples), strict=True)]
+    drawn = _draw(samplers, len(keys), resamples)
+    return [_estimate(*one, len(keys)) for one in zip(metrics, values, drawn, strict=True)]
 
 
 def paired(metric: Metric, ours: Columns, theirs: Columns, labels: Labels = None, *, folds: Folds = "pooled",
@@ -64,13 +65,13 @@ def paired(metric: Metric, ours: Columns, theirs: Columns, labels: Labels = None
     sides = [_cells(side, keys, folds) for side in (ours, theirs)]
     value = _value(metric, sides[0], labels) - _value(metric, sides[1], labels)
     if len(keys) < 2:
-        return _estimate(value, None)
+        return _estimate(None, value, None, 1)
     samplers = [
         _over_seeds(metric, cells, labels, len(keys), _seed_weights(len(cells), resamples, stream))
         for stream, cells in enumerate(sides, start=1)
     ]
     drawn = _draw(samplers, len(keys), resamples)
-    return _estimate(value, drawn[0] - drawn[1])
+    return _estimate(None, value, drawn[0] - drawn[1], len(keys))
 
 
 def unit_keys(columns: Columns) -> list[str]:
@@ -188,7 +189,7 @@ def _draw(samplers: Sequence[Sampler], units: int, resamples: int) -> list[np.nd
     return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 
-def _estimate(value: float, drawn: np.ndarray | None) -> Estimate:
+def _estimate(metric: Metric | None, value: float, drawn: np.ndarray | None, units: int) -> Estimate:
     """Percentiles of the resamples; those where the metric is undefined are left out, and more than half of them leave none."""
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "note": "undefined on these rows"}
@@ -197,5 +198,21 @@ def _estimate(value: float, drawn: np.ndarray | None) -> Estimate:
     finite = drawn[np.isfinite(drawn)]
     if len(finite) * 2 < len(drawn):
         return {"value": value, "low": None, "high": None, "note": "undefined on most resamples: no interval"}
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = _tail(units)
+    low, high = np.quantile(finite, [tail, 1 - tail])
+    if metric and low == high == value:
+        low, high = _at_the_end(metric, value, units)
     return {"value": value, "low": min(float(low), value), "high": max(float(high), value)}
+
+
+def _at_the_end(metric: Metric, value: float, units: int) -> tuple[float, float]:
+    """Where no resample differs because all is right (or wrong): as far as Clopper and Pearson (1934) go for `units` of `units`."""
+    spare = (metric.high - metric.low) * (1 - ((1 - LEVEL) / 2) ** (1 / units))
+    return (max(metric.low, value - spare), min(metric.high, value + spare)) if value in (metric.low, metric.high) else (value, value)
+
+
+def _tail(units: int) -> float:
+    """The share cut off at each end: smaller for few units, as Student's t is wider than the normal (Hesterberg 2015, arXiv:1411.5279)."""
+    from scipy.stats import norm, t
+
+    return float(norm.sf(t.isf((1 - LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1))))

@@ -67,7 +67,7 @@ def score_rows(scores: dict[str, dict[str, float | None]], run: Run, *, first: s
         low, value, high = score["low"], score["value"], score["high"]
         drawn = svg.interval(low, value, high, span, marked=name == first) if None not in (low, value, high) else ""  # type: ignore[arg-type]
         rows.append((name, figure(score), drawn, score["n"]))
-    return table(("", run.record["primary"], "95 % interval", "examples"), rows)
+    return table(("", run.record["primary"], "95 % interval", "n"), rows)
 
 
 def number(value: object) -> str:

@@ -79,7 +79,8 @@ def interval(low: float, value: float, high: float, span: Span, *, marked: bool 
         tag("line", x1=f"{place(low):.1f}", x2=f"{place(high):.1f}", y1=9, y2=9, class_="whisker" + (" c0" if marked else "")),
         tag("circle", cx=f"{place(value):.1f}", cy=9, r=4, class_="dot " + ("c0" if marked else "other")),
     ]
-    return tag("svg", *drawn, viewBox="0 0 160 18", width=160, height=18, class_="mini", role="img", aria_label=f"{value:.3f}, {low:.3f} to {high:.3f}")
+    words = f"{value:.3f}, {low:.3f} to {high:.3f}"
+    return tag("svg", *drawn, viewBox="0 0 160 18", width=160, height=18, class_="mini", role="img", aria_label=words)
 
 
 def legend(names: Sequence[str]) -> Markup:
