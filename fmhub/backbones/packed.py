@@ -58,13 +58,14 @@ def block(layer: Any) -> Block | None:
         return None
     for pre, attention, names in _LAYOUTS:
         try:
-            parts, owner = attrgetter(*names)(layer), attrgetter(attention)(layer)
+            parts: Any = attrgetter(*names)(layer)
+            owner = attrgetter(attention)(layer)
             heads, scaling = owner.num_attention_heads, owner.scaling
         except AttributeError:
             continue
         if all(isinstance(norm, nn.LayerNorm) for norm in parts[-2:]):
             scales = (getattr(layer, "layer_scale1", None), getattr(layer, "layer_scale2", None))
-            return Block(*parts, scales=scales, heads=heads, scaling=scaling, pre=pre)
+            return Block(*(*parts, scales, heads, scaling, pre))
     return None
 
 

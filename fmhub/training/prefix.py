@@ -1,0 +1,266 @@
+"""What the frozen layers say of every example, computed once and kept on disk.
+
+With an adapter in the last k layers, the input of the first of them never changes: it is computed in a pass of its own,
+over batches made from the data alone, and read back from the file whether it was there before or not, so that a warm cache
+changes no bit. Later epochs, seeds, heads and evaluations start there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fmhub.errors import UsageError
+from fmhub.home import home, make_folder, strict_json
+from fmhub.training.batching import evaluation_batches
+
+if TYPE_CHECKING:
+    from fmhub.task import Encoded
+    from fmhub.training.network import Network
+
+FORMAT = 1
+LIMIT = 10 << 30
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A filled cache: `states` (tokens of all examples, width), and where each example's begin and how many they are."""
+
+    start: int
+    states: np.ndarray
+    offsets: np.ndarray
+    counts: np.ndarray
+    uniform: bool
+    """All examples have equally many tokens and all of them count, padding too (the model decides what it attends to)."""
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        """The input of layer `start` for some rows, float32: their tokens one after another (tokens, width), or
+        (rows, tokens, width) where uniform. What `Encoder.forward` takes as `hidden`."""
+        pieces = [self.states[at : at + count] for at, count in zip(self.offsets[rows], self.counts[rows], strict=True)]
+        flat = torch.from_numpy(np.concatenate(pieces).astype(np.float32, copy=False))
+        return (flat.view(len(rows), -1, flat.shape[1]) if self.uniform else flat).to(device)
+
+    def take(self, rows: np.ndarray) -> Prefix:
+        """The same cache for a part of its examples (a fold): row i is then `rows[i]` of before."""
+        return replace(self, offsets=self.offsets[rows], counts=self.counts[rows])
+
+
+def frozen_below(network: Network) -> tuple[int, str]:
+    """(the first layer that training changes, "") or (0, why nothing can be cached)."""
+    structure = network.encoder.structure
+    if network.stem is not None and any(parameter.requires_grad for parameter in network.stem.parameters()):
+        return 0, "the stem is trained"
+    trained = [any(parameter.requires_grad for parameter in layer.parameters()) for layer in structure.layers]
+    inside = {id(parameter) for parameter in structure.layers.parameters()}
+    if any(parameter.requires_grad and id(parameter) not in inside for parameter in structure.core.parameters()):
+        return 0, "parts of the backbone outside its layers are trained"
+    start = trained.index(True) if True in trained else len(trained)
+    if start == 0:
+        return 0, "all layers are trained (recipe.lora.layers=last:K leaves some frozen)"
+    if network.recipe.augment:
+        return 0, "recipe.augment changes every example at random before them"
+    return start, ""
+
+
+def open_or_fill(network: Network, encoded: Encoded, *, fingerprint: str, start: int, say: Say, root: Path | None = None) -> Prefix | None:
+    """The cache of what the layers below `start` say of `encoded`, filled first where it is not there or damaged.
+
+    `fingerprint` is the data's; `root` is another place than the home's, for what is not to last.
+    None where it would not fit `FMHUB_CACHE_LIMIT` or the disk, which `say` is told.
+    """
+    identity = _identity(network, encoded, fingerprint, start)
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    root = make_folder(root or home() / "cache" / "prefix")
+    folder = root / key
+    with _locked(root / f".{key}.lock"):
+        found = _open(folder, start, say)
+        if found is None:
+            say(f"Computing {start} frozen layer{'s' * (start > 1)} once for {len(encoded.lengths)} examples.")
+            if not _fill(network, encoded, folder, start, identity, say):
+                return None
+            found = _open(folder, start, say)
+        os.utime(folder)
+    return found
+
+
+def limit() -> int:
+    """`FMHUB_CACHE_LIMIT` in bytes (`500MB`, `20GB`, `0` for no cache), 10 GB by default."""
+    text = os.environ.get("FMHUB_CACHE_LIMIT", "").strip().upper()
+    if not text:
+        return LIMIT
+    number = text.rstrip("KMGTIB ")
+    power = {"": 0, "B": 0, "K": 1, "M": 2, "G": 3, "T": 4}.get(text[len(number) :].strip()[:1], 0)
+    try:
+        return int(float(number) * 1024**power)
+    except ValueError:
+        raise UsageError(f"FMHUB_CACHE_LIMIT={text} is not a size. Write it as 500MB or 20GB.") from None
+
+
+def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) -> dict[str, Any]:
+    """All that decides a cached bit."""
+    import transformers
+
+    backbone, stem = network.backbone, network.stem_spec
+    return {
+        "format": FORMAT, "backbone": backbone.sha256, "model": type(backbone.model).__name__, "start": start,
+        "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
+        "weights": _weights(network, start), "data": fingerprint, "encoded": _digest([encoded.lengths, encoded.values]),
+        "stem": f"{type(stem).__module__}.{stem!r}", "length": network.recipe.length, "budget": network.recipe.budget,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }  # fmt: skip
+
+
+def _weights(network: Network, start: int) -> str:
+    """A random-weight twin has another hash: the frozen layers' first values speak for them."""
+    layers = network.encoder.structure.layers
+    return _digest([parameter.detach().flatten()[:64].cpu().numpy() for layer in list(layers)[:start] for parameter in layer.parameters()])
+
+
+def _digest(value: Any) -> str:
+    sha = hashlib.sha256()
+
+    def add(one: Any) -> None:
+        if isinstance(one, torch.Tensor):
+            one = one.detach().cpu().numpy()
+        if isinstance(one, np.ndarray) and one.dtype != object:
+            sha.update(f"array {one.dtype} {one.shape} ".encode())
+            sha.update(np.ascontiguousarray(one).tobytes())
+        elif isinstance(one, Mapping):
+            sha.update(f"mapping {len(one)} ".encode())
+            for name in sorted(one):
+                add(str(name))
+                add(one[name])
+        elif isinstance(one, list | tuple | np.ndarray):
+            sha.update(f"list {len(one)} ".encode())
+            for item in one:
+                add(item)
+        else:
+            data = one if isinstance(one, bytes) else repr(one).encode()
+            sha.update(f"{type(one).__name__} {len(data)} ".encode() + data)
+
+    add(value)
+    return sha.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Only one process at a time, and none for ever: the lock dies with its holder."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do where a forked child still has the file
+
+
+def _open(folder: Path, start: int, say: Say) -> Prefix | None:
+    """The cache in `folder`, if it is whole; sizes and hashes are compared with its meta.json."""
+    if not folder.exists():
+        return None
+    try:
+        meta = strict_json((folder / "meta.json").read_bytes())
+        for name in ("states", "index"):
+            with (folder / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != meta[name]:
+                    raise ValueError(f"{name} is not what was written")
+        index = np.fromfile(folder / "index", dtype=np.int64).reshape(2, meta["rows"])
+        states = np.memmap(folder / "states", dtype=np.dtype(meta["dtype"]), mode="r").reshape(-1, meta["width"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"The prefix cache {folder.name} is damaged ({error}); it is built again.")
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return Prefix(start, states, index[0], index[1], meta["uniform"])
+
+
+def _fill(network: Network, encoded: Encoded, folder: Path, start: int, identity: dict[str, Any], say: Say) -> bool:
+    temporary = folder.with_name(f".{folder.name}.tmp")  # whatever a killed process left is ours: the key is locked
+    training = network.training
+    network.eval()
+    try:
+        for dtype in (np.float16, np.float32):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            with suppress(OverflowError):
+                _write(network, encoded, temporary, start, np.dtype(dtype), identity)
+                _make_room(folder.parent, _size(temporary), say)
+                temporary.rename(folder)
+                return True
+        raise AssertionError("float32 never overflows")
+    except OSError as error:
+        say(f"The prefix cache is left out, frozen layers are computed at every step: {error.strerror or error}.")
+        return False
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        network.train(training)
+
+
+def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> None:
+    """One pass over all examples, longest first. Raises `OverflowError` where half precision cannot hold a value."""
+    rows, allowed = len(encoded.lengths), limit()
+    index, at, width, uniform = np.zeros((2, rows), np.int64), 0, network.encoder.width, False
+    with (folder / "states").open("wb") as file:
+        for batch in evaluation_batches(encoded.lengths, network.recipe.budget):
+            hidden, mask, uniform = _states(network, encoded, batch, start)
+            flat = hidden[mask].float().cpu().numpy()
+            if not (np.abs(flat) <= np.finfo(dtype).max).all() and dtype == np.float16:
+                raise OverflowError
+            flat = flat.astype(dtype)
+            counts = mask.sum(1).cpu().numpy()
+            index[0, batch], index[1, batch] = at + np.cumsum(counts) - counts, counts
+            at, width = at + len(flat), flat.shape[1]
+            if at * width * dtype.itemsize > allowed:
+                raise OSError(f"it would be larger than FMHUB_CACHE_LIMIT ({allowed / 1e9:.3g} GB)")
+            file.write(flat.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / "index").write_bytes(index.tobytes())
+    meta: dict[str, Any] = {"rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "identity": identity}
+    for name in ("states", "index"):
+        with (folder / name).open("rb") as file:
+            meta[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+
+
+@torch.inference_mode()
+def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """(input of layer `start`, mask of tokens to keep, whether all are kept)."""
+    device = next(network.parameters()).device
+    batch = network.stem_spec.batch(encoded, rows, random=None, strength=0.0)
+    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+    hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start)
+    given = inputs.get("attention_mask")
+    # a model that shortens its input, or takes no mask, sees padding as it is: then every token is kept
+    uniform = given is None or given.shape != hidden.shape[:2]
+    return hidden, torch.ones_like(mask) if uniform else mask, uniform
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _make_room(root: Path, needed: int, say: Say) -> None:
+    """Remove the caches that were used longest ago until `needed` more bytes stay within the limit."""
+    sizes, allowed = {}, limit()
+    for path in root.iterdir():
+        with suppress(OSError):  # another process may remove it first
+            if path.is_dir() and not path.name.startswith("."):
+                sizes[path] = (path.stat().st_mtime, _size(path))
+    total = sum(size for _, size in sizes.values()) + needed
+    for path, (_, size) in sorted(sizes.items(), key=lambda one: one[1]):
+        if total <= allowed:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        total -= size
+        say(f"Removed the prefix cache {path.name} ({size / 1e6:.0f} MB) to stay within FMHUB_CACHE_LIMIT ({allowed / 1e9:.3g} GB).")

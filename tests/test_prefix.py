@@ -1,0 +1,263 @@
+"""The prefix cache: the same bits cold and warm, noticed when damaged, bounded, and never another data set's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from fmhub.errors import UsageError
+from fmhub.recipe import Lora, Recipe
+from fmhub.task import Encoded, Reads
+from fmhub.training import prefix
+from fmhub.training.network import Network
+from fmhub.training.prefix import frozen_below, limit, open_or_fill
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Stem:
+    """Token ids, pixels or frames as they are."""
+
+    kind: str = "bert"
+    trained: bool = False
+
+    def batch(self, encoded, rows, *, random, strength):
+        values = [encoded.values[row] for row in rows]
+        if self.kind != "bert":
+            name = "pixel_values" if self.kind == "vit" else "input_features"
+            extra = {"attention_mask": torch.ones(len(rows), 20, dtype=torch.long)} if self.kind == "whisper" else {}
+            return {name: torch.from_numpy(np.stack(values)), **extra}
+        longest = max(len(value) for value in values)
+        ids = torch.stack([torch.from_numpy(np.pad(value, (0, longest - len(value)))) for value in values])
+        return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+    def build(self, backbone, recipe):
+        return torch.nn.Linear(1, 1) if self.trained else None
+
+
+@dataclass(frozen=True)
+class Head:
+    tokens: str = "mean"
+
+    @property
+    def reads(self):
+        return Reads(self.tokens)
+
+    def build(self, backbone, stem, recipe):
+        return Mean()
+
+
+class Mean(torch.nn.Module):
+    def forward(self, features):
+        return features.x.mean(-1)
+
+
+def encoded(kind: str = "bert", rows: int = 13, seed: int = 0) -> Encoded:
+    random = np.random.default_rng(seed)
+    if kind == "bert":
+        values = [random.integers(3, 100, random.integers(1, 12)) for _ in range(rows)]
+        return Encoded(np.array([len(value) for value in values]), values)
+    shape = (3, 16, 16) if kind == "vit" else (8, 20)
+    return Encoded(np.full(rows, 20), [random.standard_normal(shape, dtype=np.float32) for _ in range(rows)])
+
+
+@pytest.fixture
+def network(shaped):
+    def make(kind="bert", layers="last:1", tokens="mean", trained=False, **recipe):
+        chosen = Recipe(lora=Lora(layers=layers, rank=2), budget=recipe.pop("budget", 40), **recipe)
+        made = Network(shaped(kind), Stem(kind, trained), Head(tokens), chosen)
+        torch.manual_seed(1)
+        for name, parameter in made.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def opened(network, data, said, **changes):
+    start, why = frozen_below(network)
+    assert not why
+    return open_or_fill(network, data, **{"fingerprint": "data", "start": start, "say": said.append, **changes})
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit", "whisper"])
+@pytest.mark.parametrize("layers", ["last:1", "last:2", "head"])
+def test_replayed_outputs_are_the_networks_own(network, said, kind, layers):
+    made, data = network(kind, layers), encoded(kind)
+    cache = opened(made, data, said)
+    assert cache.start == {"last:1": 2, "last:2": 1, "head": 3}[layers]
+    assert cache.states.dtype == np.float16
+    rows = np.array([4, 0, 9, 12])
+    batch = made.stem_spec.batch(data, rows, random=None, strength=0)
+    with torch.no_grad():
+        torch.testing.assert_close(made(batch, cache.batch(rows, CPU), cache.start), made(batch), atol=2e-3, rtol=2e-3)
+
+
+def test_a_warm_cache_changes_no_bit(network, said, home):
+    made, data = network(), encoded()
+    cold = opened(made, data, said)
+    files = sorted(path for path in (home / "cache" / "prefix").rglob("states"))
+    warm = opened(network(seed=5, tokens="first", lr=0.5), data, said)
+    assert len(said) == 1
+    assert "Computing 2 frozen layers once for 13 examples" in said[0]
+    assert sorted((home / "cache" / "prefix").rglob("states")) == files
+    rows = np.arange(13)
+    assert torch.equal(cold.batch(rows, CPU), warm.batch(rows, CPU))
+
+
+def test_training_mode_does_not_reach_the_cache(network, said, monkeypatch, tmp_path):
+    one = opened(network().train(), encoded(), said).batch(np.arange(13), CPU)
+    monkeypatch.setenv("FMHUB_HOME", str(tmp_path / "other"))
+    assert torch.equal(one, opened(network().eval(), encoded(), said).batch(np.arange(13), CPU))
+
+
+def test_a_fold_takes_its_rows(network, said):
+    cache = opened(network(), encoded(), said)
+    rows = np.array([7, 2, 11])
+    assert torch.equal(cache.take(rows).batch(np.array([2, 0]), CPU), cache.batch(np.array([11, 7]), CPU))
+
+
+def test_whatever_decides_a_bit_is_in_the_key(network, said, home):
+    made, data = network(), encoded()
+    other = encoded()
+    other.values[3] = other.values[3] + 1
+    opened(made, data, said)
+    opened(made, data, said, fingerprint="other data")
+    opened(made, other, said)
+    opened(made, data, said, start=1)
+    opened(network(length=7), data, said)
+    made.backbone.sha256 = "1" * 64
+    opened(made, data, said)
+    made.backbone.model.encoder.layer[0].output.dense.weight.data += 1
+    opened(made, data, said)
+    assert len(said) == len(list((home / "cache" / "prefix").glob("[0-9a-f]*"))) == 7
+
+
+def test_half_precision_that_overflows_becomes_single(network, said):
+    made, data = network(), encoded()
+    made.backbone.model.encoder.layer[1].output.LayerNorm.weight.data *= 1e6
+    cache = opened(made, data, said)
+    assert cache.states.dtype == np.float32
+    assert torch.isfinite(cache.batch(np.arange(13), CPU)).all()
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "index", "meta", "no meta", "meta lies", "no states"])
+def test_a_damaged_cache_is_noticed_and_built_again(network, said, home, damage):
+    made, data = network(), encoded()
+    good = opened(made, data, said).batch(np.arange(13), CPU)
+    (folder,) = (home / "cache" / "prefix").glob("[0-9a-f]*")
+    states, index, meta = folder / "states", folder / "index", folder / "meta.json"
+    if damage == "cut":
+        states.write_bytes(states.read_bytes()[:-64])
+    elif damage == "bit":
+        states.write_bytes(bytes([states.read_bytes()[0] ^ 1]) + states.read_bytes()[1:])
+    elif damage == "index":
+        index.write_bytes(index.read_bytes()[::-1])
+    elif damage == "meta":
+        meta.write_text("{")
+    elif damage == "no meta":
+        meta.unlink()
+    elif damage == "meta lies":
+        meta.write_text(meta.read_text().replace('"rows": 13', '"rows": 14'))
+    else:
+        states.unlink()
+    assert torch.equal(opened(made, data, said).batch(np.arange(13), CPU), good)
+    assert "is damaged" in said[1]
+    assert len(said) == 3
+    opened(made, data, said)
+    assert len(said) == 3
+
+
+def test_a_half_filled_one_of_a_killed_process_is_replaced(network, said, home, monkeypatch):
+    made, data = network(), encoded()
+    with monkeypatch.context() as patch:
+        patch.setattr(prefix, "_make_room", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(prefix.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            opened(made, data, said)
+    assert list((home / "cache" / "prefix").glob(".*.tmp"))
+    assert opened(made, data, said) is not None
+    assert not list((home / "cache" / "prefix").glob(".*.tmp"))
+
+
+def test_oldest_out_first_and_said(network, said, home, monkeypatch):
+    made, root = network(), home / "cache" / "prefix"
+    keys = []
+    for seed in range(3):
+        opened(made, encoded(seed=seed), said)
+        (key,) = {path.name for path in root.glob("[0-9a-f]*")} - set(keys)
+        keys.append(key)
+        os.utime(root / key, (1000 + seed, 1000 + seed))
+    opened(made, encoded(seed=0), said)  # used again: now the youngest
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in root.glob("[0-9a-f]*")]
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(sum(sizes)))
+    opened(made, encoded(seed=3), said)
+    left = {path.name for path in root.glob("[0-9a-f]*")}
+    assert keys[0] in left
+    assert keys[1] not in left
+    assert any(f"Removed the prefix cache {keys[1]}" in line for line in said)
+
+
+def test_one_too_large_is_left_out_and_said(network, said, home, monkeypatch):
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", "1KB")
+    assert opened(network(), encoded(), said) is None
+    assert "FMHUB_CACHE_LIMIT" in said[-1]
+    assert [path for path in (home / "cache" / "prefix").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_full_disk_is_no_failure(network, said, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prefix, "_write", full)
+    assert opened(network(), encoded(), said) is None
+    assert "No space left on device" in said[-1]
+
+
+@pytest.mark.parametrize(("text", "size"), [("", 10 << 30), ("0", 0), ("500MB", 500 << 20), ("2 gb", 2 << 30), ("1.5K", 1536), ("7", 7)])
+def test_limits_as_people_write_them(monkeypatch, text, size):
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", text)
+    assert limit() == size
+
+
+@pytest.mark.parametrize("text", ["much", "GB", "-x", "10 parsecs"])
+def test_a_limit_that_is_none_is_refused(monkeypatch, text):
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", text)
+    with pytest.raises(UsageError, match="FMHUB_CACHE_LIMIT"):
+        limit()
+
+
+def test_when_nothing_can_be_cached(network):
+    assert frozen_below(network(layers="last:2")) == (1, "")
+    assert frozen_below(network(layers="all"))[1].startswith("all layers are trained")
+    assert "augment" in frozen_below(network(augment=0.5))[1]
+    assert "stem" in frozen_below(network(trained=True))[1]
+    made = network()
+    made.backbone.model.embeddings.LayerNorm.weight.requires_grad_(True)
+    assert "outside its layers" in frozen_below(made)[1]
+
+
+def test_two_processes_do_not_fill_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from fmhub.training.prefix import _locked; print('ready', flush=True)\n"
+        "with _locked(Path(sys.argv[1])): print('in')"
+    )
+    with prefix._locked(tmp_path / "lock"):
+        other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.3)
+    assert other.communicate(timeout=60)[0] == "in\n"
