@@ -49,7 +49,7 @@ def show(run: str) -> None:
 def targets(run: str) -> None:
     """Rebuild the targets of RUN's predictions from the task's own data and print them as JSON by split and id."""
     from fmhub.runs import folder
-    from fmhub.training.restore import targets_of
+    from fmhub.training.targets import targets_of
 
     emit_json(targets_of(folder.find(run)))
 

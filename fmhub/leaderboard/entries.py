@@ -18,6 +18,7 @@ from fmhub.errors import DataError, FmhubError, UntrustedFile
 from fmhub.evaluation import evaluate
 from fmhub.evaluation.declared import declared
 from fmhub.runs import folder as run_folder
+from fmhub.training.targets import with_targets
 
 NEEDED = ("id", "split", "prediction", "target")
 
@@ -39,11 +40,11 @@ def from_folder(folder: Path) -> Iterator[Scored]:
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
     manifest["hashes"] = {str(path.relative_to(folder)): _file_hash(path) for path in _evidence(folder)}
     problem = "" if record["status"] == "done" else f"the run is {record['status']}"
-    yield _entry(folder / "predictions.parquet", {**common, "kind": "run", "name": plan["id"], "manifest": manifest}, plan, problem)
+    yield _entry(folder, folder / "predictions.parquet", {**common, "kind": "run", "name": plan["id"], "manifest": manifest}, plan, problem)
     for name in plan.get("baselines", []):
         path = run_folder.baseline_file(folder, name)
         if path.is_file():
-            yield _entry(path, {**common, "kind": "baseline", "name": name, "manifest": {"data": manifest["data"]}}, plan, "")
+            yield _entry(folder, path, {**common, "kind": "baseline", "name": name, "manifest": {"data": manifest["data"]}}, plan, "")
 
 
 def _common(plan: dict[str, Any]) -> dict[str, Any]:
@@ -54,11 +55,11 @@ def _common(plan: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry(path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) -> Scored:
+def _entry(folder: Path, path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) -> Scored:
     scores: dict[str, Any] = {}
     truth, content = "", None
     if path.is_file():
-        table = _read(path)
+        table = _read(folder, path)
         scores, wrong = _scores(table, plan, row)
         problem = problem or wrong or _cut(table, plan)
         truth, content = truth_of(table), _packed(table)
@@ -71,8 +72,8 @@ def _entry(path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) 
     return Scored({**row, **done}, content)
 
 
-def _read(path: Path) -> pa.Table:
-    table = run_folder.read_table(path)
+def _read(folder: Path, path: Path) -> pa.Table:
+    table = with_targets(folder, run_folder.read_table(path))
     if missing := [name for name in NEEDED if name not in table.column_names]:
         raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
     return table.drop_columns([name for name in ("input",) if name in table.column_names])

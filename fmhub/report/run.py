@@ -14,6 +14,7 @@ from fmhub.evaluation import Metric
 from fmhub.evaluation.declared import declared
 from fmhub.evaluation.metrics.columns import columns, take
 from fmhub.runs import folder as run_folder
+from fmhub.training.targets import with_targets
 
 CORE = frozenset({"id", "split", "fold", "seed", "group", "prediction", "scores", "target", "input"})
 
@@ -64,7 +65,7 @@ def read(run: str | Path) -> Run:
         raise UsageError(
             f"Run {plan['id']} is {status}; a report needs one that is done: fmhub run {plan['task']['name']} --resume {plan['id']}"
         )
-    table = columns(run_folder.read_table(folder / "predictions.parquet"))
+    table = columns(with_targets(folder, run_folder.read_table(folder / "predictions.parquet")))
     test = np.array([split == "test" for split in table["split"]], dtype=bool)
     first = table["seed"] == table["seed"].min() if "seed" in table else True
     return Run(folder, run_folder.read_record(folder), plan, _log(folder / "log.jsonl"), take(table, np.flatnonzero(test & first)))

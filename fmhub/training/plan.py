@@ -123,7 +123,8 @@ def _with_data(task: Task, options: Options) -> Task:
 
     roles = {"target" if role == "label" else role: column for role, column in options.columns.items()}
     stem = task.stem
-    source = data.open(str(options.data), columns=roles, test=options.test, fields=stem.fields if stem is not None else ())
+    reads = {"fields": getattr(stem, "fields", ()), "suffixes": getattr(stem, "files", ())}
+    source = data.open(str(options.data), columns=roles, test=options.test, **reads)
     head: Any = task.head
     names = {entry.name for entry in dataclasses.fields(head)}
     return replace(task, data=source, head=replace(head, labels=()) if "labels" in names else head, references=())
@@ -190,7 +191,8 @@ def kind(cls: type) -> str:
 def _rebuild(entry: dataclasses.Field[Any], value: Any) -> Any:
     default: Any = entry.default
     if dataclasses.is_dataclass(default) and isinstance(value, dict):
-        return type(default)(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})  # type: ignore[operator]
+        cls: Any = type(default)
+        return cls(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})
     return _tuples(value)
 
 
