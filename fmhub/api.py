@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmhub.errors import DataError, Stopped, UsageError, nearest
+from fmhub.errors import DataError, FmhubError, Stopped, UsageError, nearest
 from fmhub.runs import folder as run_folder
 from fmhub.training.plan import Options, Plan, make, replan
 
@@ -43,41 +43,68 @@ def run(
     output: str | Path | None = None,
     quiet: bool = True,
     processes: int = 1,
+    track: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Run a task and return its record (the keys of `run.json`); it is on the local board afterwards.
 
     `resume` takes a run's id or folder and goes on where it stopped, with that run's own options.
-    `output` names a folder (absent or empty) for the run; `processes` of them share its batches.
+    `output` names a folder (absent or empty) for the run; so many `processes` share its batches,
+    and `track` names a tracker (tensorboard, mlflow, wandb) that is told what `log.jsonl` is.
     Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
     """
-    from fmhub.training import launch
+    from fmhub.training import launch, trackers
 
+    trackers.check(track)
     processes = launch.count(processes)
     if resume is not None:
         folder, identity, todo = _resumed(task, resume, options)
         if (folder / "run.json").is_file():
-            return run_folder.read_record(folder)
+            return _done(folder)
     else:
         todo = plan(task, **options)
         identity, folder = launch.from_first(lambda: run_folder.create(todo.task.name, Path(output) if output is not None else None))
     try:
         if processes > 1:
-            result = launch.launch(todo, identity, folder, processes, quiet=quiet)
+            launch.launch(todo, identity, folder, processes, quiet=quiet, track=track)
         else:
             from fmhub.training.execute import execute
             from fmhub.training.reporting import Reporter
 
-            result = execute(todo, identity, folder, Reporter(quiet=quiet))
+            execute(todo, identity, folder, Reporter(quiet=quiet, track=track))
     except KeyboardInterrupt:
-        raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}") from None
+        begun = (folder / "plan.json").is_file()
+        run_folder.discard_if_empty(identity, folder)
+        raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}" if begun else "Stopped before anything began.") from None
     except BaseException:
         run_folder.discard_if_empty(identity, folder)
         raise
+    return _done(folder)
+
+
+def _done(folder: Path) -> dict[str, Any]:
+    """The record of a complete run, which is on the board from now on."""
     from fmhub.leaderboard import store
+    from fmhub.training import launch
 
     launch.from_first(lambda: store.add(folder))
-    return result
+    return launch.from_first(lambda: run_folder.read_record(folder))
+
+
+def spread(tasks: Sequence[str], *, quiet: bool = True, **options: Any) -> list[dict[str, Any] | FmhubError]:
+    """Run tasks on a Ray cluster, every seed and fold on its own; for each task its record, or the error it failed with.
+
+    The cluster is that of `RAY_ADDRESS`, or one of this machine; all machines see the same `FMHUB_HOME`. Needs the extra `ray`.
+    Raises `UsageError` for what is wrong before anything runs.
+    """
+    from fmhub.leaderboard import store
+    from fmhub.training.cluster import spread
+
+    results = spread([plan(task, **options) for task in tasks], quiet=quiet)
+    for result in results:
+        if not isinstance(result, FmhubError):
+            store.add(run_folder.find(result["id"]))
+    return results
 
 
 def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Path, str, Plan]:

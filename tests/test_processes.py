@@ -138,12 +138,12 @@ def test_a_run_of_two_is_one_run_with_the_scores_of_one_process(two, tiny, tmp_p
 
 def started(command: list[str], home: Path) -> tuple[subprocess.Popen, dict[int, psutil.Process]]:
     """The command with its ranks, once they have written a checkpoint of their own."""
-    before = {path: path.stat().st_mtime_ns for path in home.glob("runs/*/checkpoints/*")}
+    before = {path: path.stat().st_mtime_ns for path in home.glob("runs/*/checkpoints/*/state.safetensors")}
     process = subprocess.Popen(
         [sys.executable, "-m", "fmhub", *command], env=env(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while all(before.get(path) == path.stat().st_mtime_ns for path in home.glob("runs/*/checkpoints/*")):
+    while all(before.get(path) == path.stat().st_mtime_ns for path in home.glob("runs/*/checkpoints/*/state.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
     ranks = {int(child.environ()["RANK"]): child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()}

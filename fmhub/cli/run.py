@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fmhub.cli.output import emit_json, json_option
+from fmhub.errors import FmhubError
 
 
 @click.command()
@@ -37,6 +38,10 @@ from fmhub.cli.output import emit_json, json_option
 @click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")
 @click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
 @click.option("--processes", type=int, default=1, metavar="N", help="Train in N processes that share every batch.")
+@click.option(
+    "--engine", type=click.Choice(["ray"]), help="Spread tasks, seeds and folds over a Ray cluster (RAY_ADDRESS, or this machine)."
+)
+@click.option("--track", metavar="TRACKER", help="Tell tensorboard, mlflow or wandb, too; log.jsonl is always written.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
 @click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
 @json_option
@@ -46,6 +51,7 @@ def run(
 ) -> None:
     """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
     from fmhub import api, hub
+    from fmhub.training.launch import is_first
 
     if every == bool(tasks):
         raise click.UsageError("Name one or more tasks, or --all. `fmhub tasks` lists them.")
@@ -58,15 +64,31 @@ def run(
         "set": _pairs("--set", changes),
         "curve": _sizes(curve),
     }
-    records = []
-    for name in names:
-        records.append(api.run(name, **options))
-        if not as_json:
+    engine = options.pop("engine")
+    records, failed = [], []
+    for result in _spread(names, options) if engine else (api.run(name, **options) for name in names):
+        if isinstance(result, FmhubError):
+            failed.append(result)
+            continue
+        records.append(result)
+        if not as_json and is_first():
             from fmhub.cli.show import summary
 
-            summary(records[-1])
-    if as_json:
+            summary(result)
+    if as_json and records and is_first():
         emit_json(records if len(names) > 1 else records[0])
+    if failed:
+        raise failed[0] if len(names) == 1 else FmhubError("\n".join(map(str, failed)))
+
+
+def _spread(names: list[str], options: dict[str, Any]) -> list[Any]:
+    """Records and errors of a Ray cluster."""
+    from fmhub import api
+
+    one_machine = {name: options.pop(name) for name in ("processes", "resume", "output", "track")}
+    if one_machine != {"processes": 1, "resume": None, "output": None, "track": None}:
+        raise click.UsageError("--engine ray takes none of --processes, --resume, --output and --track.")
+    return api.spread(names, **options)
 
 
 def _sizes(curve: str | None) -> tuple[int, ...]:

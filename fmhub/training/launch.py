@@ -86,7 +86,7 @@ def accelerator(precision: str = "no", **options: Any) -> Accelerator:
     try:
         made = Accelerator(mixed_precision=precision, **options)
         if precision != "no" and not made.native_amp:  # on some devices Accelerate ignores the wish
-            problem = f"the device {made.device} has no such arithmetic"
+            problem = f"the device {made.device.type} has no such arithmetic"
     except ValueError as error:
         problem = str(error).rstrip(".")
     if problem:
@@ -137,7 +137,7 @@ def count(processes: int) -> int:
     raise FmhubError("accelerate launch was asked for several processes and started one. Use: fmhub run TASK --processes N")
 
 
-def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool) -> dict[str, Any]:
+def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool, track: str | None = None) -> dict[str, Any]:
     """Run `plan` in `folder` with that many ranks and return the record.
 
     Raises what a rank raised; where one was killed an `FmhubError` that says how the run goes on.
@@ -146,7 +146,7 @@ def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool) -
 
     if hub.is_local(plan.plugin):
         raise UsageError(f"Task {plan.task.name} is registered in this process only: other processes need it as an installed plugin.")
-    job = {"task": plan.full_name, "options": describe(plan.options), "run": run, "folder": str(folder), "quiet": quiet}
+    job = {"task": plan.full_name, "options": describe(plan.options), "run": run, "folder": str(folder), "quiet": quiet, "track": track}
     with contextlib.ExitStack() as stack:
         notes = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
         ranks = [_start(rank, processes, environment, notes[rank]) for rank, environment in enumerate(_environments(processes))]
@@ -273,7 +273,7 @@ def rank() -> None:
     try:
         options = Options(**{name: value for name, value in job["options"].items() if name != "kind"})
         plan = make(job["task"], options)
-        execute(plan, job["run"], Path(job["folder"]), Reporter(quiet=job["quiet"]))
+        execute(plan, job["run"], Path(job["folder"]), Reporter(quiet=job["quiet"], track=job["track"]))
         leave()
     except BaseException as error:
         message = str(error) if isinstance(error, FmhubError) else f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fmhub import hub
+from fmhub.training.trackers import Tracker
 
 LINE_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
@@ -18,8 +19,10 @@ LINE_SECONDS = 10.0
 class Reporter:
     """Tells of one run. `quiet` keeps stderr empty; hooks and the log go on."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, *, quiet: bool = False, track: str | None = None) -> None:
+        """`track` names a tracker that is told, too."""
+        self.quiet, self.track = quiet, track
+        self._tracker: Tracker | None = None
         self.run: dict[str, Any] = {}
         self.log_path = Path()
         self._bar: Any = None
@@ -29,6 +32,8 @@ class Reporter:
     def started(self, run: Mapping[str, Any]) -> None:
         self.run = dict(run)
         self.log_path = Path(run["folder"]) / "log.jsonl"
+        if self.track is not None:
+            self._tracker = Tracker(self.track, self.run)
         hub.hook("fmhub_run_started", run=self.run)
 
     def say(self, line: str) -> None:
@@ -45,6 +50,8 @@ class Reporter:
         with self.log_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"member": title, "step": step, **values}) + "\n")
         hub.hook("fmhub_logged", run=self.run, step=step, values=values)
+        if self._tracker is not None:
+            self._tracker.log(title, step, values)
         if not self.quiet:
             self._show(title, step, total, values, rate)
 
@@ -77,13 +84,18 @@ class Reporter:
 
     def evaluated(self, split: str, scores: Mapping[str, Any]) -> None:
         hub.hook("fmhub_evaluated", run=self.run, split=split, scores=scores)
+        if self._tracker is not None:
+            self._tracker.scores(split, scores)
 
     def finished(self, record: Mapping[str, Any]) -> None:
         self.close()
         hub.hook("fmhub_run_finished", run=self.run, record=record)
 
     def close(self) -> None:
-        """Take the bar away; safe to call twice."""
+        """Take the bar away and let the tracker go; safe to call twice."""
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
