@@ -6,6 +6,8 @@ import copy
 import json
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +211,13 @@ def test_a_table_of_one_task_by_full_or_bare_name(run):
     assert store.board("sentiment") == store.board("fmhub-text:sentiment") == store.board()
     with pytest.raises(UsageError, match="Did you mean sentiment"):
         store.board("sentimnt")
+
+
+def test_the_board_needs_no_torch():
+    code = (
+        "import sys; from fmhub.leaderboard import store; store.board(); print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_an_empty_board_is_an_empty_list():

@@ -194,6 +194,39 @@ def test_targets_that_were_left_out_leave_out_what_needs_them(tmp_path):
     assert not {"Confusion matrix", "Worst mistakes", "Scores by part of the data"} & set(page.headings)
 
 
+def test_no_example_is_shown_where_the_licence_kept_the_targets_out(tmp_path, monkeypatch):
+    from fmhub.report import run as report_run
+
+    run, predictions = make(tmp_path / "run", rows()), rows()
+    run_folder.write_table(run / "predictions.parquet", predictions.drop_columns(["target", "input", "domain"]))
+    monkeypatch.setattr(report_run, "with_targets", lambda folder, table: table.append_column("target", predictions["target"]))
+    page = Page(write(run))
+    assert {"Confusion matrix", "Calibration"} <= set(page.headings)
+    assert "Worst mistakes" not in page.headings
+    assert "r17" not in page.words
+
+
+def test_a_page_without_targets_where_the_plugin_is_gone(tmp_path):
+    run = make(tmp_path / "run", rows())
+    run_folder.write_table(run / "predictions.parquet", rows().drop_columns(["target"]))
+    assert Page(write(run)).headings == ["Scores", "Cost", "How to do it again", "Environment and data"]
+
+
+def test_training_sizes_and_groups_of_the_record_are_drawn(tmp_path):
+    run = make(tmp_path / "run", rows())
+    record = run_folder.read_record(run)
+    score = record["scores"]["test"]
+    point = {"score": score["f1_macro"], "baselines": [{"name": "majority", "score": score["f1_macro"], "difference": None}]}
+    record["curve"] = {"metric": "f1_macro", "points": [{"train": 100, **point}, {"train": 300, **point}], "says": "worth it from 100"}
+    record["groups"] = {"column": "domain", "values": {"tweets": score, "news": score}, "left_out": 7}
+    run_folder.write_json(run / "run.json", record)
+    page = Page(write(run))
+    assert {"Score by training size", "Scores by group"} <= set(page.headings)
+    assert "Scores by part of the data" not in page.headings  # the same column once
+    assert "worth it from 100" in page.words
+    assert "7 rarer values" in page.words
+
+
 def test_a_metric_that_nobody_knows_any_more_is_still_shown(tmp_path):
     run = make(tmp_path / "run", rows())
     for name in ("plan.json", "run.json"):

@@ -20,7 +20,7 @@ from fmhub.evaluation.declared import declared
 from fmhub.runs import folder as run_folder
 from fmhub.training.targets import with_targets
 
-NEEDED = ("id", "split", "prediction", "target")
+NEEDED = ("id", "split", "prediction")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def _entry(folder: Path, path: Path, row: dict[str, Any], plan: dict[str, Any], 
 
 
 def _read(folder: Path, path: Path) -> pa.Table:
-    table = with_targets(folder, run_folder.read_table(path))
+    table = run_folder.read_table(path)
     if missing := [name for name in NEEDED if name not in table.column_names]:
         raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
-    return table.drop_columns([name for name in ("input",) if name in table.column_names])
+    return with_targets(folder, table).drop_columns([name for name in ("input",) if name in table.column_names])
 
 
 def _scores(table: pa.Table, plan: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -46,10 +46,35 @@ def _finite(value: object) -> bool:
     return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
+def size_curve(run: Run) -> Markup | None:
+    """The primary metric against the number of training rows, beside the baselines': is the adapter worth it on this data?"""
+    curve = run.record.get("curve")
+    if not curve:
+        return None
+    series: dict[str, list[tuple[float, float]]] = {}
+    for point in curve["points"]:
+        for name, score in [("adapter", point["score"]), *((row["name"], row["score"]) for row in point["baselines"])]:
+            if _finite(score["value"]):
+                series.setdefault(name, []).append((point["train"], score["value"]))
+    chart = tag("div", svg.lines(series, "training rows", str(run.record["primary"]), dots=True), svg.legend(list(series)))
+    return join([tag("div", chart, class_="charts"), tag("p", curve["says"])])
+
+
+def by_group(run: Run) -> Markup | None:
+    """The primary metric for each value of the column that the run was asked to look at."""
+    groups = run.record.get("groups")
+    if not groups:
+        return None
+    found = {value: scores[run.record["primary"]] for value, scores in groups["values"].items()}
+    left = tag("p", f"{groups['left_out']} rarer values are left out.", class_="quiet") if groups["left_out"] else ""
+    return join([tag("h3", groups["column"]), score_rows(found, run), left])
+
+
 def by_slice(run: Run) -> Markup | None:
     """The primary metric in every part of the data that a column of its own names."""
     parts = []
-    for column in run.extra:
+    asked = (run.record.get("groups") or {}).get("column")
+    for column in [name for name in run.extra if name != asked]:
         values = {str(value) for value in run.columns[column] if value is not None}
         if not 2 <= len(values) <= MOST_SLICES or run.metric is None:
             continue
@@ -176,10 +201,12 @@ def _short(value: object) -> str:
 
 PICTURES = (
     Picture("Learning curve", frozenset(), learning_curve, wide=True),
+    Picture("Score by training size", frozenset(), size_curve),
+    Picture("Scores by group", frozenset(), by_group),
     Picture("Confusion matrix", frozenset({"labels"}), confusion),
     Picture("Residuals", frozenset({"numbers"}), residuals, wide=True),
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
     Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
-    Picture("Worst mistakes", frozenset({"labels"}), worst_labels, wide=True),
-    Picture("Worst mistakes", frozenset({"numbers"}), worst_numbers, wide=True),
+    Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
+    Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fmhub.errors import UsageError
+from fmhub.errors import FmhubError, UsageError
 from fmhub.evaluation import Metric
 from fmhub.evaluation.declared import declared
 from fmhub.evaluation.metrics.columns import columns, take
@@ -28,6 +28,8 @@ class Run:
     plan: dict[str, Any]
     log: list[dict[str, Any]]
     columns: dict[str, np.ndarray]
+    copied: bool = True
+    """Whether the folder holds the targets; where a licence forbids that, single examples are not shown either."""
 
     @property
     def labels(self) -> list[str]:
@@ -40,11 +42,11 @@ class Run:
 
     @property
     def holds(self) -> frozenset[str]:
-        """What the columns hold, which decides what is drawn: `targets`, and with them `labels`, `numbers`, `scores`."""
+        """What the columns hold, which decides what is drawn: `targets`, and with them `examples`, `labels`, `numbers`, `scores`."""
         prediction, scores = self.columns["prediction"], self.columns.get("scores")
-        if any(value is None for value in self.columns["target"]):
+        if any(value is None for value in self.columns.get("target", [None])):
             return frozenset()
-        found = {"targets", "numbers"} if prediction.dtype.kind == "f" else {"targets"}
+        found = {"targets", *(["examples"] if self.copied else []), *(["numbers"] if prediction.dtype.kind == "f" else [])}
         if prediction.dtype == object and self.labels and all(isinstance(value, str) for value in prediction):
             found.add("labels")
             if scores is not None and scores.ndim == 2 and scores.shape[1] == len(self.labels):
@@ -65,10 +67,15 @@ def read(run: str | Path) -> Run:
         raise UsageError(
             f"Run {plan['id']} is {status}; a report needs one that is done: fmhub run {plan['task']['name']} --resume {plan['id']}"
         )
-    table = columns(with_targets(folder, run_folder.read_table(folder / "predictions.parquet")))
+    stored = run_folder.read_table(folder / "predictions.parquet")
+    try:
+        table = columns(with_targets(folder, stored))
+    except FmhubError:  # plugin or data are gone: the record can still be shown
+        table = columns(stored)
     test = np.array([split == "test" for split in table["split"]], dtype=bool)
     first = table["seed"] == table["seed"].min() if "seed" in table else True
-    return Run(folder, run_folder.read_record(folder), plan, _log(folder / "log.jsonl"), take(table, np.flatnonzero(test & first)))
+    chosen = take(table, np.flatnonzero(test & first))
+    return Run(folder, run_folder.read_record(folder), plan, _log(folder / "log.jsonl"), chosen, "target" in stored.column_names)
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
