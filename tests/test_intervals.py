@@ -201,6 +201,13 @@ def test_other_examples_cannot_be_paired(change, message):
         evaluation.difference(table, {**table, **change}, "accuracy")
 
 
+def test_targets_kept_in_single_precision_are_the_same_targets():
+    target = np.random.default_rng(0).normal(size=30)
+    ours = {"id": [str(row) for row in range(30)], "target": target, "prediction": target}
+    theirs = {**ours, "target": target.astype(np.float32)}
+    assert evaluation.difference(ours, theirs, "mae")["value"] == pytest.approx(0, abs=1e-6)
+
+
 def test_pairs_need_ids():
     table = labelled(20)
     del table["id"]

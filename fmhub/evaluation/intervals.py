@@ -16,7 +16,7 @@ import numpy as np
 
 from fmhub.errors import DataError
 from fmhub.evaluation.metrics.base import Columns, Labels, Metric
-from fmhub.evaluation.metrics.columns import take
+from fmhub.evaluation.metrics.columns import take, truth
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -106,7 +106,7 @@ def _cells(columns: Columns, keys: list[str], folds: Folds) -> list[list[Cell]]:
 def _same_examples(ours: Columns, theirs: Columns) -> None:
     if "id" not in ours or "id" not in theirs:
         raise DataError("A paired difference needs the column 'id' in both prediction tables.")
-    left, right = ({name: repr(target) for name, target in zip(side["id"], side["target"], strict=True)} for side in (ours, theirs))
+    left, right = ({name: truth(target) for name, target in zip(side["id"], side["target"], strict=True)} for side in (ours, theirs))
     if left.keys() != right.keys():
         raise DataError(f"The two prediction tables hold different examples ({len(left.keys() ^ right.keys())} are in one only).")
     wrong = next((name for name in left if left[name] != right[name]), None)

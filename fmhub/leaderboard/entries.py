@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fmhub.errors import DataError, FmhubError, UntrustedFile
 from fmhub.evaluation import evaluate
 from fmhub.evaluation.declared import declared
+from fmhub.evaluation.metrics.columns import truth
 from fmhub.runs import folder as run_folder
 from fmhub.training.targets import with_targets
 
@@ -57,18 +58,18 @@ def _common(plan: dict[str, Any]) -> dict[str, Any]:
 
 def _entry(folder: Path, path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) -> Scored:
     scores: dict[str, Any] = {}
-    truth, content = "", None
+    same, content = "", None
     if path.is_file():
         table = _read(folder, path)
         scores, wrong = _scores(table, plan, row)
         problem = problem or wrong or _cut(table, plan)
-        truth, content = truth_of(table), _packed(table)
+        same, content = truth_of(table), _packed(table)
     else:
         problem = problem or "it has no predictions"
     predictions = hashlib.sha256(content).hexdigest() if content else None
     # A baseline is the same entry whichever run brought it, as long as it predicts the same.
     identity = {key: row[key] for key in ("kind", "name", "task", "version", "fingerprint")} | {"predictions": predictions}
-    done = {"id": _json_hash(identity), "scores": scores, "truth": truth, "predictions": predictions, "problem": problem[:400]}
+    done = {"id": _json_hash(identity), "scores": scores, "truth": same, "predictions": predictions, "problem": problem[:400]}
     return Scored({**row, **done}, content)
 
 
@@ -106,7 +107,7 @@ def truth_of(table: pa.Table) -> str:
     """Hash of the test part's ids and targets: entries are compared only where it is the same."""
     test = of_split(table, "test")
     return _json_hash(
-        sorted({(str(name), repr(target)) for name, target in zip(test["id"].to_pylist(), test["target"].to_pylist(), strict=True)})
+        sorted({(str(name), truth(target)) for name, target in zip(test["id"].to_pylist(), test["target"].to_pylist(), strict=True)})
     )
 
 

@@ -112,6 +112,11 @@ def _column(table: Columns, name: str) -> np.ndarray:
     return values
 
 
+def truth(target: Any) -> str:
+    """A target as text that is equal for equal targets; numbers to float32, which is what some heads keep."""
+    return repr(float(np.float32(target))) if isinstance(target, (float, np.floating)) else repr(target)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
