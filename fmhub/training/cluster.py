@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,8 @@ def _cluster() -> Iterator[Any]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise FmhubError(f"No Ray cluster: {str(error).splitlines()[0]}") from None
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray speaks of lost workers on stdout, which holds the record
+            yield ray
     finally:
         ray.shutdown()
 
