@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fmhub.report.markup import Markup, tag, text
 
 WIDTH, HEIGHT = 340, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 12, 36
 Points = Sequence[tuple[float, float]]
 Span = tuple[float, float]
 
