@@ -136,6 +136,13 @@ def test_a_run_of_two_is_one_run_with_the_scores_of_one_process(two, tiny, tmp_p
         assert score["value"] == pytest.approx(alone["scores"]["test"][metric]["value"], abs=0.05)
 
 
+def test_what_is_decided_is_decided_once_for_all(two, tiny, tmp_path):
+    _, csv, _ = two
+    words = arguments(tiny, csv, "--processes", 2, "--fast", "--seeds", 2, "--set", "recipe.epochs=1", "--json", "--quiet")
+    record = fmhub_json(*words, home=tmp_path)
+    assert record["environment"]["processes"] == 2 and record["seeds"] == 2 and record["notes"][0].startswith("--fast: layers=")
+
+
 def started(command: list[str], home: Path) -> tuple[subprocess.Popen, dict[int, psutil.Process]]:
     """The command with its ranks, once they have written a checkpoint of their own."""
     before = {path: path.stat().st_mtime_ns for path in home.glob("runs/*/checkpoints/*/state.safetensors")}

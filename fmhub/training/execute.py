@@ -61,7 +61,8 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
 
     _check_targets(plan, rows)
     before = launch.from_first(lambda: run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None)
-    decisions = before.get("decisions", {}) if before else decide(plan, rows, load, accelerator, reporter.say)
+    decided = before.get("decisions", {}) if before else decide(plan, rows, load, accelerator, reporter.say)
+    decisions = launch.from_first(lambda: decided)
     plan = replace(plan, task=replace(plan.task, recipe=override(plan.task.recipe, decisions.get("recipe", {}))))
     stored = {**plan_json(plan, run, rows, card), "decisions": decisions}
     if before is not None:
