@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from cli import env
-from safetensors.torch import load_file
-from toy import RECIPE, registered, task, write
+from toy import RECIPE, Trap, adapter, registered, same_end, task, write
 
 from fmhub import Adapter, api, data
 from fmhub.errors import DataError, FmhubError, Stopped, UsageError
@@ -28,8 +27,8 @@ from fmhub.runs import folder as run_folder
 from fmhub.training.targets import targets_of, with_targets
 
 KEYS = {
-    "id", "status", "started", "task", "backbone", "data", "recipe", "seed", "seeds", "scores", "primary", "normalised", "baselines", "folds",
-    "groups", "curve", "decisions", "saved", "privacy", "cost", "environment", "test_readings", "notes",
+    "id", "status", "started", "task", "backbone", "data", "recipe", "seed", "seeds", "scores", "primary", "normalised", "baselines",
+    "folds", "groups", "curve", "decisions", "saved", "privacy", "cost", "environment", "test_readings", "notes",
 }  # fmt: skip
 
 
@@ -54,33 +53,6 @@ def scores(value: Any):
     elif isinstance(value, list):
         for one in value:
             yield from scores(one)
-
-
-def adapter(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter" / "adapter.safetensors")
-
-
-def same_end(one: Path, other: Path) -> bool:
-    """Whether two runs ended in the same bits."""
-    left, right = adapter(one), adapter(other)
-    assert left.keys() == right.keys()
-    tables = [pq.read_table(folder / "predictions.parquet") for folder in (one, other)]
-    return all(torch.equal(left[name], right[name]) for name in left) and tables[0].equals(tables[1])
-
-
-class Trap:
-    """Raises at the n-th optimiser step."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> None:
-        original, self.count = torch.optim.AdamW.step, 0
-
-        def step(optimiser, *arguments, **named):
-            self.count += 1
-            if self.count == at:
-                raise error
-            return original(optimiser, *arguments, **named)
-
-        monkeypatch.setattr(torch.optim.AdamW, "step", step)
 
 
 def test_the_record_has_the_contracts_keys_with_true_values(toy, tmp_path):
@@ -117,9 +89,8 @@ def test_seeds_are_averaged_and_the_best_on_validation_is_saved(toy, tmp_path):
     assert record["scores"]["test"]["accuracy"]["value"] == pytest.approx(each.mean())
     assert record["scores"]["test"]["accuracy"]["n"] == record["data"]["test"]
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    best = {
-        name: max(row["validation"] for row in log if row["member"] == name and "validation" in row) for name in {r["member"] for r in log}
-    }
+    readings = [(row["member"], row["validation"]) for row in log if "validation" in row]
+    best = {member: max(value for name, value in readings if name == member) for member, _ in readings}
     assert best[record["saved"]["member"]] == max(best.values())
     alone = api.run("toy", output=tmp_path / "alone", seed=record["saved"]["seed"])
     left, right = adapter(tmp_path / "run"), adapter(tmp_path / "alone")
@@ -231,9 +202,8 @@ def test_every_kind_of_adapter_trains_resumes_and_comes_back(tiny, csv, tmp_path
         api.run("toy", resume=tmp_path / "cut")
         assert same_end(tmp_path / "whole", tmp_path / "cut")
         table = pq.read_table(tmp_path / "whole" / "predictions.parquet").to_pylist()
-        texts = dict(
-            zip(*(column.to_pylist() for column in api.plan("toy").task.data.load().tables["test"].select(["id", "text"])), strict=True)
-        )
+        test = api.plan("toy").task.data.load().tables["test"]
+    texts = dict(zip(test["id"].to_pylist(), test["text"].to_pylist(), strict=True))
     rows = [row for row in table if row["split"] == "test"]
     answers = api.load(record["id"]).predict([texts[row["id"]] for row in rows])
     assert [answer["prediction"] for answer in answers] == [row["prediction"] for row in rows]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
-from toy import registered, task, write
+from toy import Trap, registered, same_end, task, write
 
 from fmhub import api, data
 from fmhub.errors import Stopped, UsageError
@@ -138,8 +138,6 @@ def test_folds_share_the_cached_prefix_and_give_what_they_give_without_it(tiny, 
 
 
 def test_an_interrupted_cross_validation_goes_on_at_its_fold(tiny, csv, tmp_path, monkeypatch):
-    from test_execute import Trap, same_end
-
     with registered(replace(task(tiny, csv), baselines=())):
         api.run("toy", folds=3, output=tmp_path / "whole")
         with monkeypatch.context() as patched:

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
 from fmhub import Lora, Recipe, Task, api, data, heads, hookimpl, hub
 from fmhub.evaluation import baselines
 
@@ -48,6 +53,33 @@ def registered(one: Task):
         yield one
     finally:
         hub.unregister()
+
+
+def adapter(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter.safetensors")
+
+
+def same_end(one: Path, other: Path) -> bool:
+    """Whether two runs ended in the same bits."""
+    left, right = adapter(one), adapter(other)
+    assert left.keys() == right.keys()
+    tables = [pq.read_table(folder / "predictions.parquet") for folder in (one, other)]
+    return all(torch.equal(left[name], right[name]) for name in left) and tables[0].equals(tables[1])
+
+
+class Trap:
+    """Raises at the n-th optimiser step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> None:
+        original, self.count = torch.optim.AdamW.step, 0
+
+        def step(optimiser, *arguments, **named):
+            self.count += 1
+            if self.count == at:
+                raise error
+            return original(optimiser, *arguments, **named)
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", step)
 
 
 if __name__ == "__main__":

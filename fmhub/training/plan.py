@@ -100,7 +100,7 @@ def _check(options: Options, changes: dict[str, Any]) -> None:
 
 def seconds(text: str) -> float:
     """`90s`, `10m` or `1.5h` as seconds. Raises `UsageError`."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text.strip())
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smh])", text.strip())
     if found is None or not float(found[1]):
         raise UsageError(f"--budget {text} is not a time: write it like 90s, 10m or 1.5h.")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
