@@ -67,6 +67,8 @@ class Splits:
     """What a user should know: rows dropped, duplicates removed."""
     rule: str = ""
     """The class of the rule that made the parts (`Given`, `Random`, ...): `--folds` mixes only what chance has cut."""
+    catalogue: pa.Table | None = None
+    """What examples name by `id` (items, products), known beforehand and to every split: given to each spec that has a field `catalogue`."""
 
 
 class DataSpec(Protocol):

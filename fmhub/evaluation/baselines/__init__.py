@@ -4,7 +4,8 @@ Every baseline is fitted on the training rows that the adapter saw, tuned on the
 the same columns.
 """
 
+from fmhub.evaluation.baselines.items import Ease, ItemKNN, Popularity, WindowedMarkov
 from fmhub.evaluation.baselines.simple import Majority, Mean
 from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
 
-__all__ = ["Majority", "Mean", "TfidfLogistic", "TfidfRidge"]
+__all__ = ["Ease", "ItemKNN", "Majority", "Mean", "Popularity", "TfidfLogistic", "TfidfRidge", "WindowedMarkov"]
