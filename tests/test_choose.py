@@ -32,7 +32,7 @@ def test_times_are_read(text, expected):
 
 @pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "1d", "1e9h", "10 m m", "１m", "nan"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(UsageError, match="90s, 10m or 1.5h"):
+    with pytest.raises(UsageError, match="is not a time"):
         seconds(text)
 
 
