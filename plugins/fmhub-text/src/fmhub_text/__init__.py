@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fmhub import Recipe, Task, data, heads, hookimpl
 from fmhub.evaluation import baselines
@@ -13,7 +14,7 @@ fmhub_api = (1, 0)
 
 MARKS = ("accuracy", "f1_macro", "auc", "log_loss", "brier", "ece")
 AGAINST = (baselines.Majority(), baselines.TfidfLogistic())
-RATINGS = {
+RATINGS: dict[str, Any] = {
     "licence": "MIT",
     "source": "vaderSentiment 0.5, additional_resources/hutto_ICWSM_2014",
     "citation": "C.J. Hutto, E. Gilbert: VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text. ICWSM 2014.",
@@ -31,7 +32,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.rows(ratings.polarity, split=data.Given(), text="text", label="label"),
         head=heads.Classification(labels=("negative", "positive")),
         metrics=MARKS,
-        recipe=Recipe(epochs=3, lr=1e-3, length=128),
+        recipe=Recipe(epochs=2, lr=2e-3, length=128, evaluations=2),
         baselines=(*AGAINST, Vader()),
         sample=data.rows(ratings.polarity_sample, split=data.Given(), text="text", label="label"),
         **RATINGS,
@@ -43,7 +44,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.rows(ratings.read, split=data.Given(), text="text", target="rating"),
         head=heads.Regression(low=-4, high=4),
         metrics=("pearson", "spearman", "r2", "mae", "rmse"),
-        recipe=Recipe(epochs=3, lr=1e-3, length=128),
+        recipe=Recipe(epochs=2, lr=2e-3, length=128, evaluations=2),
         baselines=(baselines.Mean(), baselines.TfidfRidge(), VaderScale()),
         sample=data.rows(ratings.ratings_sample, split=data.Given(), text="text", target="rating"),
         **RATINGS,
@@ -55,7 +56,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.rows(reuters.stories, split=data.Given(validation=0.12), text="text", label="label"),
         head=heads.Classification(labels=reuters.LABELS),
         metrics=("f1_macro", "accuracy", "log_loss", "ece"),
-        recipe=Recipe(epochs=3, lr=1e-3, length=128),
+        recipe=Recipe(epochs=3, lr=2e-3, length=128),
         baselines=AGAINST,
         family="text",
         licence="free for research (Reuters-21578, distribution 1.0); fetched, not shipped",
@@ -72,7 +73,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.rows(spamassassin.messages, split=data.Random(), text="text", label="label"),
         head=heads.Classification(labels=spamassassin.LABELS),
         metrics=("f1_macro", "accuracy", "auc", "log_loss", "brier", "ece"),
-        recipe=Recipe(epochs=3, lr=1e-3, length=128),
+        recipe=Recipe(epochs=3, lr=2e-3, length=128),
         baselines=AGAINST,
         family="text",
         licence="public corpus of private mail; fetched, not shipped (package: Apache-2.0, PDDL-1.0, CC0-1.0)",

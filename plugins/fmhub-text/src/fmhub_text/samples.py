@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def stars() -> pa.Table:
     return table.drop_columns(["label"]).append_column("target", pa.array(marks))
 
 
-def _table(phrases: dict[str, tuple[str, ...]], count: int) -> pa.Table:
+def _table(phrases: Mapping[str, Sequence[str]], count: int) -> pa.Table:
     """`count` distinct texts a label, each of two phrases of its label, in an order that does not depend on the label."""
     import pyarrow as pa
 
