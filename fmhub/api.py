@@ -12,7 +12,7 @@ predictor.predict(["What a fine day."])                         # [{'prediction'
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +58,10 @@ def run(
     trackers.check(track)
     processes = launch.count(processes)
     if resume is not None:
-        folder, identity, todo = _resumed(task, resume, options)
+        folder, stored = _resumed(task, resume, options)
         if (folder / "run.json").is_file():
             return _done(folder)
+        identity, todo = str(stored["id"]), replan(stored)
     else:
         todo = plan(task, **options)
         identity, folder = launch.from_first(lambda: run_folder.create(todo.task.name, Path(output) if output is not None else None))
@@ -107,7 +108,8 @@ def spread(tasks: Sequence[str], *, quiet: bool = True, **options: Any) -> list[
     return results
 
 
-def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Path, str, Plan]:
+def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The folder and the stored plan of the run to go on with."""
     folder = run_folder.find(run)
     stored = run_folder.read_plan(folder)
     names = (stored["task"]["name"], f"{stored['task']['plugin']}:{stored['task']['name']}")
@@ -115,23 +117,28 @@ def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Pa
         raise UsageError(f"Run {stored['id']} is of task {names[0]}, not {task}: fmhub run {names[0]} --resume {stored['id']}")
     if changed := [name for name, value in options.items() if value != getattr(Options(), name)]:
         raise UsageError(f"A resumed run keeps its own options: leave out {', '.join('--' + name.replace('_', '-') for name in changed)}.")
-    return folder, str(stored["id"]), replan(stored)
+    return folder, stored
 
 
 class Predictor:
     """A run's adapter on its backbone, ready to predict. Made by `load`."""
 
     def __init__(self, network: Network, stored: Mapping[str, Any]) -> None:
-        from accelerate import Accelerator
+        from fmhub.training.launch import accelerator
 
         self.plan = stored
-        self._network, self._accelerator = network, Accelerator()
+        self._network, self._accelerator = network, accelerator()  # in full precision, whatever ran in this process before
         network.to(self._accelerator.device)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that an input has, in order."""
         return self._network.stem_spec.fields
+
+    @property
+    def typed(self) -> Callable[[Any], Mapping[str, Any]] | None:
+        """The stem's own reading of what a person types, where it has one: from a value to the task's fields."""
+        return getattr(self._network.stem_spec, "typed", None)
 
     def predict(self, inputs: Iterable[Any]) -> list[dict[str, Any]]:
         """One mapping an input: `prediction`, and `scores` by label where the head has labels.
@@ -152,6 +159,8 @@ class Predictor:
         return [self._readable({name: values[number] for name, values in found.items()}) for number in range(len(rows))]
 
     def _row(self, number: int, value: Any) -> Mapping[str, Any]:
+        if self.typed:
+            return self.typed(value)
         bare = {self.fields[0]: value} if len(self.fields) == 1 else {}
         row: Mapping[str, Any] = value if isinstance(value, Mapping) else bare
         if missing := [name for name in self.fields if name not in row]:
@@ -163,6 +172,8 @@ class Predictor:
         if labels and "scores" in row:
             row["scores"] = {label: float(score) for label, score in zip(labels, row["scores"], strict=True)}
         prediction = row["prediction"]
+        if hasattr(self._network.head_spec, "readable"):
+            row["readable"] = self._network.head_spec.readable(prediction)
         row["prediction"] = prediction.item() if hasattr(prediction, "item") else prediction
         return row
 

@@ -73,8 +73,22 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], groups
     states: dict[str, Any] = {key.removeprefix("optimiser."): named for key, named in groups.items() if key.startswith("optimiser.")}
     for name, parameter in zip(names, _parameters(optimiser), strict=True):
         for key, named in states.items():
-            # the step counter stays where the optimiser keeps it; moments live beside their parameter
-            optimiser.state[parameter][key] = named[name] if key == "step" else named[name].to(parameter.device)
+            optimiser.state[parameter][key] = named[name].to(parameter.device)  # a fused optimiser's step counter, too
+
+
+def scaler_group(scaler: torch.amp.GradScaler | None) -> dict[str, dict[str, torch.Tensor]]:
+    """What half precision's loss scaling has learnt; nothing without one."""
+    if scaler is None:
+        return {}
+    state = scaler.state_dict()
+    return {"scaler": {name: torch.tensor(state[name], dtype=torch.float64) for name in ("scale", "_growth_tracker")}}
+
+
+def restore_scaler(scaler: torch.amp.GradScaler | None, groups: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Put back what `scaler_group` took; where there is nothing the scale of a new training, whatever an earlier one has left."""
+    if scaler is not None:
+        kept = groups.get("scaler", {"scale": torch.tensor(2.0**16), "_growth_tracker": torch.tensor(0)})
+        scaler.load_state_dict({**scaler.state_dict(), "scale": float(kept["scale"]), "_growth_tracker": int(kept["_growth_tracker"])})
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:

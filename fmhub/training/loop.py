@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 
 from fmhub.backbones.adapter import trainable
 from fmhub.errors import FmhubError
@@ -42,10 +43,10 @@ def fit(
     """
     recipe, named = network.recipe, trainable(network)
     optimiser = _optimiser(named, recipe)
-    stepper = accelerator.prepare_optimizer(optimiser)
+    stepper = AcceleratedOptimizer(optimiser, scaler=accelerator.scaler)
     names = [name for group in optimiser.param_groups for name in group["names"]]
     plan = Schedule(train.encoded.lengths, recipe)
-    progress, best = _resume(checkpoint, named, optimiser, names)
+    progress, best = _resume(checkpoint, named, optimiser, names, accelerator)
     loss, weight = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
     first, began = progress.step, time.monotonic()
     saved = started = began
@@ -86,6 +87,7 @@ def fit(
                     "model": dict(named),
                     "best": best,
                     **checkpoints.optimiser_groups(optimiser, names),
+                    **checkpoints.scaler_group(accelerator.scaler),
                 }
                 checkpoints.save(checkpoint, progress, groups)
     with torch.no_grad():
@@ -177,9 +179,10 @@ def _shrink(named: dict[str, torch.nn.Parameter], amount: float) -> None:
 
 
 def _resume(
-    path: Path, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str]
+    path: Path, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str], accelerator: Accelerator
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
     found = launch.from_first(lambda: checkpoints.load(path))
+    checkpoints.restore_scaler(accelerator.scaler, found[1] if found else {})
     if found is None:
         return Progress(), {}
     progress, groups = found
