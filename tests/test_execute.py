@@ -24,6 +24,7 @@ from fmhub.errors import DataError, FmhubError, Stopped, UsageError
 from fmhub.leaderboard import store
 from fmhub.report import run as report_run
 from fmhub.runs import folder as run_folder
+from fmhub.training.folds import load_rows
 from fmhub.training.targets import targets_of, with_targets
 
 KEYS = {
@@ -100,13 +101,16 @@ def test_seeds_are_averaged_and_the_best_on_validation_is_saved(toy, tmp_path):
 
 def test_limit_cuts_the_training_part_only_and_knows_labels_it_has_not_seen(tiny, tmp_path):
     path = write(tmp_path / "toy.csv")
-    lines = path.read_text().splitlines()
-    lines += [f"the news {n},rare,r{n},a,2000" for n in range(8)]
+    lines = path.read_text().splitlines() + [f"the news {n},{('left', 'right')[n % 2]},r{n},a,2000" for n in range(40)]
     path.write_text("\n".join(lines) + "\n")
     with registered(task(tiny, path)):
-        whole, cut = api.plan("toy"), api.run("toy", limit=5, set={"epochs": 1})
-    parts = whole.task.data.load().tables
-    assert cut["data"]["train"] == 5 and cut["data"]["test"] == len(parts["test"]) and "rare" in parts["test"]["target"].to_pylist()
+        plan = api.plan("toy", limit=2)
+        cut = api.run("toy", limit=2, set={"epochs": 1}, output=tmp_path / "run")
+    test = plan.task.data.load().tables["test"]
+    assert load_rows(plan).counts["train"] == cut["data"]["train"] == 2 and cut["data"]["test"] == len(test)
+    assert (
+        set(test["target"].to_pylist()) == {"up", "down", "left", "right"} == set(run_folder.read_plan(tmp_path / "run")["head"]["labels"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,6 +162,8 @@ def test_ctrl_c_stops_a_run_that_goes_on_from_elsewhere_and_ends_in_the_same_bit
     assert finished == sorted(set(finished)), "the seed that was done is not trained again"
     monkeypatch.setattr("fmhub.training.execute.execute", lambda *_, **__: pytest.fail("a complete run is not run again"))
     assert api.run("toy", resume=tmp_path / "cut") == record
+    assert api.run("toy", resume=identity) == record
+    monkeypatch.setattr("fmhub.api.replan", lambda stored: pytest.fail("a complete run needs no plugin"))
     assert api.run("toy", resume=identity) == record
 
 

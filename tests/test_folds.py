@@ -82,7 +82,8 @@ def test_past_and_future_are_not_mixed(tiny, csv):
 
 def test_limit_cuts_the_training_part_of_every_fold(tiny, csv):
     rows = rows_of(task(tiny, csv), folds=3, limit=20)
-    assert [len(part["train"]) for part in rows.parts] == [20] * 3 and rows.counts["test"] == 160 and len(rows.whole) == 20
+    assert [len(part["train"]) for part in rows.parts] == [20] * 3 and rows.counts["test"] == 160
+    assert len(rows.whole) == 160, "labels are known from all rows"
 
 
 def test_labels_are_those_of_all_rows(tiny, tmp_path):
@@ -135,6 +136,16 @@ def test_folds_share_the_cached_prefix_and_give_what_they_give_without_it(tiny, 
     left, right = (load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("cached", "plain"))
     assert max(float((left[name] - right[name]).abs().max()) for name in left) < 0.02
     assert cached["scores"]["test"]["accuracy"]["value"] == pytest.approx(plain["scores"]["test"]["accuracy"]["value"], abs=0.05)
+
+
+def test_a_declared_test_part_is_scored_by_every_fold_and_a_limit_holds_for_the_refit_too(tiny, csv, tmp_path):
+    held = write(tmp_path / "held.csv", rows=24, seed=5)
+    given = data.csv({"train": str(csv), "test": str(held)}, text="text", label="label")
+    with registered(task(tiny, csv, data=given)):
+        record = api.run("toy", folds=3, limit=30, set={"epochs": 1})
+    assert record["scores"][GIVEN]["accuracy"]["n"] == 24 and record["scores"]["test"]["accuracy"]["n"] == 160
+    assert GIVEN in record["baselines"][0]["scores"]
+    assert record["folds"]["refit"]["train"] == 30 == record["data"]["train"]
 
 
 def test_an_interrupted_cross_validation_goes_on_at_its_fold(tiny, csv, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from fmhub.data.parts import limit
 from fmhub.evaluation import metrics
 from fmhub.recipe import Recipe, layers, override
 from fmhub.training import launch
-from fmhub.training.folds import Rows
+from fmhub.training.folds import Rows, cut
 from fmhub.training.loop import Schedule, predict, step_gradients
 from fmhub.training.member import Member, prepared, train_member
 from fmhub.training.network import Network
@@ -137,7 +137,7 @@ def _unsaid(line: str) -> None:
 def _estimate(rate: Rate, rows: Rows, plan: Plan, recipe: Recipe) -> tuple[float, float]:
     """(seconds whatever the epochs, seconds an epoch) of all trainings of the run."""
     fixed = epoch = 0.0
-    sizes = [len(part["train"]) for part in rows.parts] + ([len(rows.whole)] if len(rows.parts) > 1 else [])
+    sizes = [len(part["train"]) for part in rows.parts] + ([len(cut(rows.whole, plan))] if len(rows.parts) > 1 else [])
     held = sum(len(table) for name, table in rows.parts[0].items() if name != "train")
     for size in [*sizes * plan.options.seeds, *list(plan.options.curve) * plan.options.seeds]:
         fixed += held * (rate.predict + rate.prepare) + size * rate.prepare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,10 +29,11 @@ class Rows:
 
     parts: tuple[dict[str, pa.Table], ...]
     whole: pa.Table
-    """Every row that is folded, or the uncut training part: what labels are known from, and what a refit trains on."""
+    """Every row that is folded, or the training part, whatever the limit: what labels are known from."""
     fingerprint: str
     """Of the data and of how they are split."""
     notes: tuple[str, ...]
+    catalogue: pa.Table | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -45,24 +47,30 @@ def load_rows(plan: Plan) -> Rows:
     for name in ("train", "validation", "test"):
         if name not in splits.tables or not len(splits.tables[name]):
             raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
-    names = splits.tables["test"].column_names
-    if plan.options.groups and plan.options.groups not in names:
-        raise UsageError(f"--groups: the data have no column {plan.options.groups!r}.{nearest(plan.options.groups, names)}")
-    if any(size >= len(splits.tables["train"]) for size in plan.options.curve):
-        raise UsageError(
-            f"--curve: each size must be below the training part's {len(splits.tables['train'])} rows, the curve's last point."
-        )
+    _check_groups(splits, plan.options.groups)
     found = _folds(splits, plan) if plan.options.folds else [splits]
     whole = together(_kept_apart(splits, plan)) if plan.options.folds else splits.tables["train"]
     fingerprint = hashlib.sha256("\n".join(one.fingerprint for one in found).encode()).hexdigest() if len(found) > 1 else splits.fingerprint
-    parts = tuple({name: _cut(table, name, plan.options.limit) for name, table in one.tables.items()} for one in found)
-    return Rows(
-        parts, _cut(whole, "train", plan.options.limit), fingerprint, tuple(dict.fromkeys(note for one in found for note in one.notes))
-    )
+    parts = tuple({name: cut(table, plan) if name == "train" else table for name, table in one.tables.items()} for one in found)
+    if any(size >= len(parts[0]["train"]) for size in plan.options.curve):
+        raise UsageError(f"--curve: each size must be below the training part's {len(parts[0]['train'])} rows, the curve's last point.")
+    notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
+    return Rows(parts, whole, fingerprint, notes, splits.catalogue)
 
 
-def _cut(table: pa.Table, name: str, most: int | None) -> pa.Table:
-    return limit(table, most) if name == "train" and most is not None else table
+def _check_groups(splits: Splits, column: str | None) -> None:
+    table = splits.tables["test"]
+    if column is None:
+        return
+    if column not in table.column_names:
+        raise UsageError(f"--groups: the data have no column {column!r}.{nearest(column, table.column_names)}")
+    if pa.types.is_nested(table.schema.field(column).type) or pa.types.is_binary(table.schema.field(column).type):
+        raise UsageError(f"--groups: column {column!r} holds {table.schema.field(column).type}, not one plain value a row.")
+
+
+def cut(train: pa.Table, plan: Plan) -> pa.Table:
+    """The training rows that `--limit` leaves."""
+    return train if plan.options.limit is None else limit(train, plan.options.limit)
 
 
 def _folds(splits: Splits, plan: Plan) -> list[Splits]:
@@ -86,8 +94,17 @@ def _kept_apart(splits: Splits, plan: Plan) -> dict[str, pa.Table]:
 
 
 def settle_labels(task: Task, rows: Rows) -> Task:
-    """The task whose head knows every label there is, so that folds and small training parts answer in the same columns."""
+    """The task whose parts know the catalogue and whose head knows every label, so that folds and small training parts answer alike."""
+    if rows.catalogue is not None:
+        stem, ranker, *baselines = (informed(spec, rows.catalogue) for spec in (task.stem, task.head, *task.baselines))
+        task = replace(task, stem=stem, head=ranker, baselines=baselines)
     head: Any = task.head
     if not hasattr(head, "labels"):
         return task
     return replace(task, head=replace(head, labels=head.fit(rows.whole, task.recipe).labels))
+
+
+def informed(spec: Any, catalogue: pa.Table | None) -> Any:
+    """The spec with the data's catalogue, where it has a field for it."""
+    has = catalogue is not None and dataclasses.is_dataclass(spec) and any(entry.name == "catalogue" for entry in dataclasses.fields(spec))
+    return replace(spec, catalogue=catalogue) if has else spec  # type: ignore[type-var]
