@@ -18,7 +18,7 @@ def summary(record: Mapping[str, Any]) -> None:
     click.echo(f"{name:<9} {best['n']} test examples, 95 % intervals")
     for kind, title, score, gap in rows:
         line = f"{kind or 'adapter':<9} {title:<22} {interval(score)}"
-        click.echo(line + (f"   adapter is {interval(gap, sign=True)} ahead" if gap else ""))
+        click.echo(line + (f"   adapter {_verdict(gap, name)}: {interval(gap, sign=True)}" if gap else ""))
     for split, scores in record["scores"].items():
         if split.startswith("shift:"):
             click.echo(f"{'shift':<9} {split.removeprefix('shift:'):<22} {interval(scores[name])}")
@@ -27,6 +27,13 @@ def summary(record: Mapping[str, Any]) -> None:
     rate, size = f"{cost['samples_per_second']:.0f} examples/s", f"{cost['trainable_parameters'] / 1e3:,.0f} k of"
     click.echo(f"trained   {size} {cost['total_parameters'] / 1e6:.1f} M parameters, {rate}, {seconds(cost['train_seconds'])}")
     click.echo(f"time      {seconds(cost['total_seconds'])} in all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB at most")
+
+
+def _verdict(gap: Mapping[str, Any], metric: str) -> str:
+    """Better or worse, where the paired interval of the difference can tell; whatever direction is better."""
+    from fmhub.evaluation import better
+
+    return {True: "better", False: "worse", None: "not told apart"}[better(dict(gap), metric)]
 
 
 def interval(score: Mapping[str, Any], *, sign: bool = False) -> str:

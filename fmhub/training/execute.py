@@ -49,6 +49,8 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
     reporter = reporter if first else Silent()
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
+    if plan.options.data:  # what the stem reads is what makes two of the user's rows the same example
+        plan = replace(plan, task=replace(plan.task, data=replace(plan.task.data, fields=stem.fields)))
     with launch.one_first():
         rows = load_rows(plan)
         where = card.fetch()
