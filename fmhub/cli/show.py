@@ -22,6 +22,8 @@ def summary(record: Mapping[str, Any]) -> None:
     for split, scores in record["scores"].items():
         if split.startswith("shift:"):
             click.echo(f"{'shift':<9} {split.removeprefix('shift:'):<22} {interval(scores[name])}")
+    for value, scores in ((record.get("groups") or {}).get("values") or {}).items():
+        click.echo(f"{'group':<9} {value[:22]:<22} {interval(scores[name])}   {scores[name]['n']} examples")
     for note in record["notes"]:
         click.echo(f"note      {note}")
     rate, size = f"{cost['samples_per_second']:.0f} examples/s", f"{cost['trainable_parameters'] / 1e3:,.0f} k of"

@@ -49,7 +49,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
     reporter = reporter if first else Silent()
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
-    if plan.options.data:  # what the stem reads is what makes two of the user's rows the same example
+    if plan.options.data and hasattr(plan.task.data, "fields"):  # what the stem reads is what makes two of the user's rows the same example
         plan = replace(plan, task=replace(plan.task, data=replace(plan.task.data, fields=stem.fields)))
     with launch.one_first():
         rows = load_rows(plan)
@@ -83,6 +83,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
                 train(member)
             return stored
         outcome = _train(plan, rows, train)
+        _, *others = launch.from_all({"cpu_seconds": clock.read()["cpu_seconds"], "peak_memory_bytes": cost.peak_memory()})
         found = launch.from_first(lambda: _compare(plan, rows, outcome, folder, reporter))
     except (KeyboardInterrupt, Exception) as error:
         reporter.close()
@@ -90,7 +91,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
             with contextlib.suppress(FmhubError):  # a full disk must not hide what went wrong
                 run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
         raise
-    result = launch.from_first(lambda: _record(stored, outcome, found, rows, folder, clock.read(), cost.environment(accelerator)))
+    result = launch.from_first(lambda: _record(stored, outcome, found, rows, folder, clock.read(), others, cost.environment(accelerator)))
     reporter.finished(result)
     return result
 
@@ -206,27 +207,26 @@ def _saved(trained: Trained) -> dict[str, Any]:
 
 def _record(
     stored: dict[str, Any], outcome: Outcome, found: dict[str, Any], rows: Rows, folder: Path, spent: dict[str, float],
-    environment: dict[str, Any],
+    others: list[dict[str, Any]], environment: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Make the record and write it: from then on the run is complete, and its checkpoints are of no use."""
     first = outcome.trained[0]
     seconds = sum(one.progress.seconds for one in outcome.all)
     notes = [*rows.notes, *stored["decisions"].get("why", ()), *(note for one in outcome.trained for note in one.notes)]
-    if found["curve"]:
-        notes.append(found["curve"]["says"])
+    notes += [part["says"] for part in (found["folds"], found["curve"]) if part]
     result = record(
         stored,
         **found,
         cost={
             "train_seconds": round(seconds, 3),
             "samples_per_second": round(sum(one.progress.examples for one in outcome.all) / seconds, 2) if seconds else 0.0,
-            "peak_memory_bytes": cost.peak_memory(),
+            "peak_memory_bytes": cost.peak_memory() + sum(one["peak_memory_bytes"] for one in others),
             "trainable_parameters": first.trainable_parameters,
             "total_parameters": first.total_parameters,
             "adapter_bytes": sum(path.stat().st_size for path in (folder / "adapter").iterdir()),
             "latency_ms": first.latency_ms,
             "total_seconds": round(spent["total_seconds"] + sum(one.seconds_before for one in outcome.all), 3),
-            "cpu_seconds": round(spent["cpu_seconds"], 3),
+            "cpu_seconds": round(spent["cpu_seconds"] + sum(one["cpu_seconds"] for one in others), 3),
         },
         environment=environment,
         test_readings=test_readings(folder),

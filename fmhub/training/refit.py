@@ -37,11 +37,13 @@ def fold_summary(task: Task, trained: list[Trained], refit: Trained) -> dict[str
         }
         for one in trained
     ]
+    count, size, epochs = len({one.member.fold for one in trained}), len(refit.member.splits["train"]), refit.member.task.recipe.epochs
     return {
-        "count": len({one.member.fold for one in trained}),
+        "count": count,
         "score": "pooled",
         "each": each,
-        "refit": {"train": len(refit.member.splits["train"]), "epochs": refit.member.task.recipe.epochs, "steps": refit.progress.step},
+        "refit": {"train": size, "epochs": epochs, "steps": refit.progress.step},
+        "says": f"scores are pooled over {count} folds; the saved adapter is trained on all {size} rows for their mean best {epochs:.3g} epochs",
     }
 
 
