@@ -50,10 +50,11 @@ class Encoded:
 
 @dataclass
 class Features:
-    """What a head gets: `x` as its `Reads` asks, and for `all` the mask of real tokens (examples, tokens)."""
+    """What a head gets: `x` as its `Reads` asks, for `all` the mask of real tokens (examples, tokens), and the stem's `batch`."""
 
     x: Any
     mask: torch.Tensor | None = None
+    batch: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

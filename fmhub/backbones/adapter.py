@@ -73,6 +73,12 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
+def kept(network: nn.Module) -> dict[str, torch.Tensor]:
+    """All that an adapter's file holds: the trained parameters, and what stem and head computed once (their persistent buffers)."""
+    buffers = {name: tensor for name, tensor in network.named_buffers() if name.startswith(("stem.", "head."))}
+    return {**trainable(network), **{name: buffers[name] for name in network.state_dict() if name in buffers}}
+
+
 def save(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write `tensors` to `path` (.safetensors) and, beside it, json with `meta` and the sha256 of those bytes; both atomically."""
     from safetensors.torch import save as to_bytes
@@ -93,7 +99,7 @@ def load_into(network: nn.Module, path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    wanted = trainable(network)
+    wanted = kept(network)
     meta = _sidecar(path.with_suffix(".json"))
     data = _bytes(path, wanted)
     _check_header(path, data, wanted)

@@ -134,8 +134,13 @@ class Encoder(nn.Module):
 
 
 def token_mask(inputs: Mapping[str, torch.Tensor], states: torch.Tensor) -> torch.Tensor:
-    """The real tokens of `states` (examples, tokens), bool; where a model shortens its input, the mask shrinks with it."""
+    """The real tokens of `states` (examples, tokens), bool; where a model shortens its input, the mask shrinks with it.
+
+    Of a mask of pairs (examples, 1, tokens, tokens) those are real that the stem's own `real` says.
+    """
     mask, tokens = inputs.get("attention_mask"), states.shape[1]
+    if mask is not None and mask.ndim == 4:
+        mask = inputs["real"]
     if mask is None:
         return torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
     return mask[:, :: max(1, mask.shape[1] // tokens)][:, :tokens].bool()

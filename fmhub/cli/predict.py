@@ -21,12 +21,13 @@ def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
 
     values = [line.rstrip("\n") for line in sys.stdin] if inputs in ((), ("-",)) else list(inputs)
     predictor = api.load(folder.find_last(run))
-    found = predictor.predict([_input(value, predictor.fields) for value in values])
+    found = predictor.predict([value if predictor.typed else _input(value, predictor.fields) for value in values])
     if as_json:
         emit_json(found)
         return
     for value, row in zip(values, found, strict=True):
-        prediction = row["prediction"]
+        prediction = row.get("readable", row["prediction"])
+        prediction = "; ".join(prediction) if isinstance(prediction, list) else prediction
         score = row["scores"].get(prediction) if isinstance(row.get("scores"), dict) else None
         shown = f"{prediction:.4g}" if isinstance(prediction, float) else str(prediction)
         click.echo(f"{shown}{'' if score is None else f'  {score:.3f}'}  {value[:100]}")

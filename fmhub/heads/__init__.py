@@ -1,6 +1,7 @@
 """Heads, one file a kind: output layer, loss, decoding. Light specs; torch is imported by their methods."""
 
 from fmhub.heads.classification import Classification
+from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
 
-__all__ = ["Classification", "Regression"]
+__all__ = ["Classification", "Ranking", "Regression"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmhub.backbones.adapter import save, trainable
+from fmhub.backbones.adapter import kept, save, trainable
 from fmhub.errors import DataError
 from fmhub.evaluation import metrics
 from fmhub.evaluation.metrics.columns import columns as columns_of
@@ -154,7 +154,7 @@ def train_member(
     )
     if accelerator.is_main_process:
         backbone = {"name": network.backbone.name, "sha256": network.backbone.sha256}
-        save(trained.adapter, named, {"stem": describe(stem), "head": describe(head), "recipe": describe(recipe), "backbone": backbone})
+        save(trained.adapter, kept(network), {"stem": describe(stem), "head": describe(head), "recipe": describe(recipe), "backbone": backbone})
         _store(trained, place)
     return trained
 

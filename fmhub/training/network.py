@@ -48,7 +48,9 @@ class Network(nn.Module):
     def forward(self, batch: dict[str, torch.Tensor], hidden: Any = None, start: int = 0) -> Any:
         """`hidden`: what the layers below `start` say of the batch, where a prefix cache knows it."""
         inputs = self.stem(batch) if self.stem is not None else batch
-        return self.head(self.encoder(inputs, self.head_spec.reads, hidden=hidden, start=start))
+        features = self.encoder(inputs, self.head_spec.reads, hidden=hidden, start=start)
+        features.batch = batch
+        return self.head(features)
 
     def outputs(self, part: Part, rows: np.ndarray, random: np.random.Generator | None = None) -> Any:
         """The head's outputs for some rows of a part, on the network's device."""

@@ -121,6 +121,8 @@ def _with_data(task: Task, options: Options) -> Task:
     """The task on the user's own rows: its labels are the data's."""
     from fmhub import data
 
+    if hasattr(task.data, "opened"):  # data of another form than one example a row
+        return replace(task, data=task.data.opened(str(options.data), options.columns, options.test), references=())
     roles = {"target" if role == "label" else role: column for role, column in options.columns.items()}
     stem = task.stem
     reads = {"fields": getattr(stem, "fields", ()), "suffixes": getattr(stem, "files", ())}
@@ -138,8 +140,8 @@ def replan(stored: dict[str, Any]) -> Plan:
 
 
 def describe(spec: Any) -> dict[str, Any]:
-    """A spec as plain data: its kind and its fields."""
-    fields = {entry.name: _plain(getattr(spec, entry.name)) for entry in dataclasses.fields(spec)}
+    """A spec as plain data: its kind and its fields, without those marked `stored: False` (data, which is read again)."""
+    fields = {entry.name: _plain(getattr(spec, entry.name)) for entry in dataclasses.fields(spec) if entry.metadata.get("stored", True)}
     return {"kind": kind(type(spec)), **fields}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from fmhub.backbones.adapter import load_into, read_meta
 from fmhub.backbones.load import load
 from fmhub.errors import FmhubError, UntrustedFile
 from fmhub.runs import folder as run_folder
+from fmhub.training.folds import informed
 from fmhub.training.network import Network
-from fmhub.training.plan import recipe_from, spec_from
+from fmhub.training.plan import recipe_from, replan, spec_from
 
 ADAPTER = "adapter/adapter.safetensors"
 
@@ -32,6 +34,10 @@ def restore(folder: Path) -> Network:
         recipe_from(meta["recipe"]),
     )
     load_into(network, folder / ADAPTER)
+    if any(hasattr(spec, "catalogue") for spec in (network.stem_spec, network.head_spec)):
+        with contextlib.suppress(FmhubError):  # without it ids are understood and given, but no names
+            catalogue = replan(stored).task.data.load().catalogue
+            network.stem_spec, network.head_spec = informed(network.stem_spec, catalogue), informed(network.head_spec, catalogue)
     return network
 
 

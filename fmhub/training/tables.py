@@ -82,4 +82,5 @@ def _array(values: Any) -> pa.Array:
 
 def _like(target: pa.Array, prediction: pa.Array) -> pa.Array:
     """Targets in the predictions' type, so that `1` and `"1"` are one label."""
-    return target if target.type.equals(prediction.type) or pa.types.is_nested(target.type) else target.cast(prediction.type)
+    nested = pa.types.is_nested(target.type) or pa.types.is_nested(prediction.type)
+    return target if nested or target.type.equals(prediction.type) else target.cast(prediction.type)
