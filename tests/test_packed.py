@@ -100,7 +100,7 @@ def test_every_kind_of_adapter(shaped, kind, method):
 
 
 def test_long_groups_take_torchs_kernel(shaped, monkeypatch):
-    monkeypatch.setattr("fmhub.backbones.packed.SCORES", 10)
+    monkeypatch.setattr("fmhub.backbones.packed.LONG", 4)
     assert_same(both(encoder(shaped, "bert"), batch("bert", [5, 9, 2, 5]), Reads("mean")))
 
 
