@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pyarrow.parquet as pq
@@ -17,7 +19,7 @@ import pytest
 import torch
 from cli import env, fmhub, fmhub_json
 
-from fmhub.errors import FmhubError, UsageError
+from fmhub.errors import DataError, FmhubError, UsageError
 from fmhub.training import launch
 
 STEPS = """
@@ -127,6 +129,7 @@ def test_a_run_of_two_is_one_run_with_the_scores_of_one_process(two, tiny, tmp_p
     assert "processes" not in json.loads((home / "runs" / record["id"] / "plan.json").read_text())["options"]
     alone = fmhub_json(*arguments(tiny, csv, "--json", "--quiet"), home=tmp_path)
     assert alone["environment"]["processes"] == 1
+    assert record["cost"]["peak_memory_bytes"] > 1.5 * alone["cost"]["peak_memory_bytes"]  # of all processes
     ours, theirs = predictions(home, record), predictions(tmp_path, alone)
     assert [row["id"] for row in ours] == [row["id"] for row in theirs]
     assert (
@@ -251,6 +254,27 @@ def test_a_rank_says_what_a_single_process_would_say(two, tiny, tmp_path):
     said = fmhub(*arguments(tiny, csv, "--processes", 2, "--set", "recipe.precision=fp16"), home=tmp_path, code=2).stderr
     assert said.startswith("Error: recipe.precision=fp16 is not possible here: the device cpu has no such arithmetic.")
     assert len(said.splitlines()) == 1 and not list(tmp_path.glob("runs/*"))
+
+
+def problem(*ranks: tuple[int, dict[str, str]], ended: tuple[int, ...], notes: tuple[bytes, ...] = (b"", b"")) -> FmhubError:
+    processes = [SimpleNamespace(returncode=code) for code, _ in ranks]
+    return launch._problem(processes, ended, [said for _, said in ranks], [io.BytesIO(text) for text in notes], "RESUME")
+
+
+def test_the_cause_is_told_not_what_followed_from_it():
+    lost = {"kind": "RuntimeError", "message": "RuntimeError: Connection closed by peer", "traceback": "..."}
+    known = {"kind": "DataError", "message": "Row 3 is empty.", "traceback": "..."}
+    found = problem((1, lost), (1, known), ended=(0, 1))
+    assert isinstance(found, DataError) and str(found) == "Row 3 is empty."
+    found = problem((1, lost), (-signal.SIGKILL, {}), ended=(0, 1))
+    assert str(found) == "Process 1 of 2 was killed by SIGKILL (out of memory?).\nThe run can go on: RESUME"
+    found = problem((1, lost), (1, {**lost, "message": "MemoryError: "}), ended=(1, 0))
+    assert str(found).startswith("Process 1 of 2 failed: MemoryError: \n") and found.exit_code == 1
+    found = problem((0, {}), (3, {}), ended=(0, 1), notes=(b"", b"one\nimport failed\n"))
+    assert str(found).startswith("Process 1 of 2 failed: import failed\n")
+    found = problem((0, {}), (3, {}), ended=(0, 1))
+    assert str(found).startswith("Process 1 of 2 failed: exit code 3\n")
+    assert isinstance(problem((1, {**lost, "kind": "nearest"}), (0, {}), ended=(0, 1)), FmhubError)
 
 
 @pytest.mark.parametrize("number", [0, -1])

@@ -106,6 +106,17 @@ def from_first(make: Callable[[], Made]) -> Made:
     return made
 
 
+def from_all(value: Made) -> list[Made]:
+    """Every rank's value, in order, on every rank."""
+    if asked() == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    join()
+    gathered: list[Made] = gather_object([value])
+    return gathered
+
+
 def one_first() -> contextlib.AbstractContextManager[None]:
     """Its body runs on rank 0 before it runs on the others: one fetches, the others find it fetched."""
     return join().main_process_first() if asked() > 1 else contextlib.nullcontext()
