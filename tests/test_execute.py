@@ -232,6 +232,21 @@ def test_a_cached_prefix_changes_no_bit_when_warm_and_is_switched_off_by_augment
     assert "No prefix cache: recipe.augment" in capsys.readouterr().err
 
 
+def test_targets_of_the_users_own_rows_are_found_again(tiny, csv, tmp_path, monkeypatch):
+    twin = csv.read_text().splitlines()
+    csv.write_text("\n".join([*twin, *(line.replace("20", "19") for line in twin[1:9])]) + "\n")  # same text, another year
+    monkeypatch.chdir(csv.parent)
+    with registered(task(tiny, write(tmp_path / "own.csv", seed=2), baselines=())):
+        record = api.run("toy", data=csv.name, columns={"label": "label"}, output=tmp_path / "run", set={"epochs": 1})
+        monkeypatch.chdir("/")
+        table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pylist()
+        found = targets_of(tmp_path / "run")
+    assert {(row["split"], row["id"]): row["target"] for row in table} == {
+        (split, name): target for split, part in found.items() for name, target in part.items()
+    }
+    assert record["data"]["test"] == len(found["test"])
+
+
 def test_rows_under_a_licence_stay_out_of_the_run_but_can_be_joined(tiny, csv, tmp_path):
     with registered(task(tiny, csv)):
         free = api.run("toy", output=tmp_path / "free", groups="site", curve=[30])

@@ -26,7 +26,7 @@ from fmhub.training import cost, launch
 from fmhub.training.baselines import labels_of, run_baselines, score
 from fmhub.training.choose import decide
 from fmhub.training.curve import curve, curve_members
-from fmhub.training.folds import Rows, load_rows, settle_labels
+from fmhub.training.folds import Rows, load_rows, reading, settle_labels
 from fmhub.training.groups import by_group
 from fmhub.training.member import Member, Trained, save_adapter, test_readings, train_member
 from fmhub.training.plan import Plan, describe
@@ -49,8 +49,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
     reporter = reporter if first else Silent()
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
-    if plan.options.data and hasattr(plan.task.data, "fields"):  # what the stem reads is what makes two of the user's rows the same example
-        plan = replace(plan, task=replace(plan.task, data=replace(plan.task.data, fields=stem.fields)))
+    plan = reading(plan, stem.fields)
     with launch.one_first():
         rows = load_rows(plan)
         where = card.fetch()

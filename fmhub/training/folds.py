@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,14 @@ class Rows:
     def counts(self) -> dict[str, int]:
         """Rows by split: in a cross-validation those of the first fold, but every row of all test parts."""
         return {**{name: len(table) for name, table in self.parts[0].items()}, "test": sum(len(part["test"]) for part in self.parts)}
+
+
+def reading(plan: Plan, fields: Sequence[str]) -> Plan:
+    """The plan whose user's own data know what the stem reads: that is what makes two rows the same example."""
+    if plan.options.data is None or not hasattr(plan.task.data, "fields"):
+        return plan
+    own: Any = plan.task.data
+    return replace(plan, task=replace(plan.task, data=replace(own, fields=tuple(fields))))
 
 
 def load_rows(plan: Plan) -> Rows:

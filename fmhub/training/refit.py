@@ -43,7 +43,7 @@ def fold_summary(task: Task, trained: list[Trained], refit: Trained) -> dict[str
         "score": "pooled",
         "each": each,
         "refit": {"train": size, "epochs": epochs, "steps": refit.progress.step},
-        "says": f"scores are pooled over {count} folds; the saved adapter is refitted on {size} rows for {epochs:.3g} epochs, their mean best",
+        "says": f"scores are pooled over {count} folds; the adapter is refitted on {size} rows for {epochs:.3g} epochs, their mean best",
     }
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fmhub.errors import UntrustedFile
 from fmhub.runs import folder as run_folder
-from fmhub.training.folds import Rows, load_rows
+from fmhub.training.folds import Rows, load_rows, reading
 from fmhub.training.plan import replan
 from fmhub.training.tables import with_target
 
@@ -36,7 +36,7 @@ def with_targets(folder: Path, table: pa.Table) -> pa.Table:
 
 
 def _rows(stored: dict[str, Any]) -> Rows:
-    rows = load_rows(replan(stored))
+    rows = load_rows(reading(replan(stored), stored["stem"].get("fields") or ()))
     if rows.fingerprint != stored["data"]["fingerprint"]:
         raise UntrustedFile(f"The data of run {stored['id']} are no longer the ones it was trained on.")
     return rows
