@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,21 @@ def test_no_list_of_layers_is_said():
 def test_no_tokenizer_is_said(shaped):
     with pytest.raises(FmhubError, match=r"no tokenizer\.json"):
         shaped("vit").tokenizer()
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_threads_share_one_encoder(shaped, kind):
+    encoder, batch = Encoder(shaped(kind)), inputs(kind)
+    expected = encoder(batch, Reads()).x
+    with ThreadPoolExecutor(8) as pool:
+        for number, got in enumerate(pool.map(lambda number: _mixed(encoder, batch, number), range(80))):
+            assert torch.equal(got, expected), number
+
+
+def _mixed(encoder, batch, number):
+    if number % 4 == 0:
+        encoder.prefix(batch, number % 3)
+    if number % 4 == 1:
+        encoder._padded(batch, Reads("first", (-1, -2)), None, 0)
+    with torch.no_grad():
+        return encoder(batch, Reads()).x

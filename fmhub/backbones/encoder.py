@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,9 @@ from fmhub.backbones.load import Backbone
 from fmhub.backbones.packed import Groups, Packed, packable
 from fmhub.task import Features, Reads
 
+_ALWAYS = {"use_cache": False, "interpolate_pos_encoding": True}
+"""Options of a forward that every run wants: no decoding cache, and positions for the size that the input has."""
+
 
 class Encoder(nn.Module):
     """The backbone as a module. Frozen parts stay in eval mode while training: only an adapter's own dropout is active."""
@@ -28,6 +32,7 @@ class Encoder(nn.Module):
         self.model = backbone.model
         self.structure = backbone.structure
         self.packed = Packed.of(self.structure)
+        self.lock = threading.RLock()  # hooks and swapped layers are seen by every thread that serves
         self.accepted = set(inspect.signature(self.structure.core.forward).parameters)
 
     @property
@@ -56,8 +61,9 @@ class Encoder(nn.Module):
         return self._padded(inputs, reads, hidden, start)
 
     def _padded(self, inputs: Mapping[str, torch.Tensor], reads: Reads, hidden: torch.Tensor | None, start: int) -> Features:
-        with _recorded(self.structure.layers, reads.layers) as recorded, self._replayed(inputs, hidden, start):
-            last = self._run(inputs)[0]
+        with self.lock, _recorded(self.structure.layers, reads.layers) as recorded, self._replayed(inputs, hidden, start):
+            above = len(self.structure.layers) + 1 + max(reads.layers)  # the first layer that nobody reads
+            last = self._run(inputs)[0] if -1 in reads.layers else self._reach(inputs, above)
         states = tuple(last if layer == -1 else recorded[layer] for layer in reads.layers)
         mask = token_mask(inputs, last)
         chosen = tuple(_tokens(state, mask, reads.tokens) for state in states)
@@ -99,20 +105,21 @@ class Encoder(nn.Module):
 
     def _reach(self, inputs: Mapping[str, torch.Tensor], start: int) -> torch.Tensor:
         layers = self.structure.layers
-        if start < len(layers):
-            handle = layers[start].register_forward_pre_hook(_stop_before, with_kwargs=True)
-        else:
-            handle = layers[-1].register_forward_hook(_stop_after)
-        try:
-            self._run(inputs)
-        except _Reached as reached:
-            return reached.hidden
-        finally:
-            handle.remove()
+        with self.lock:
+            if start < len(layers):
+                handle = layers[start].register_forward_pre_hook(_stop_before, with_kwargs=True)
+            else:
+                handle = layers[-1].register_forward_hook(_stop_after)
+            try:
+                self._run(inputs)
+            except _Reached as reached:
+                return reached.hidden
+            finally:
+                handle.remove()
         raise AssertionError("the model's forward never reached its layers")
 
     def _run(self, inputs: Mapping[str, torch.Tensor]) -> Any:
-        extra = {"use_cache": False} if "use_cache" in self.accepted else {}
+        extra = {name: value for name, value in _ALWAYS.items() if name in self.accepted}
         return self.structure.core(**{name: value for name, value in inputs.items() if name in self.accepted}, **extra)
 
     @contextmanager
