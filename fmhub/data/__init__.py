@@ -107,10 +107,14 @@ def rows(
     return Data(kind="rows", function=function, version=version, split=split, fields=tuple(fields), columns=tuple(columns.items()))
 
 
-def open(reference: str, columns: Mapping[str, str] | None = None, test: str | None = None, *, fields: tuple[str, ...] = ()) -> Data:
+def open(
+    reference: str, columns: Mapping[str, str] | None = None, test: str | None = None, *, fields: tuple[str, ...] = (),
+    suffixes: tuple[str, ...] = (),
+) -> Data:  # fmt: skip
     """The user's own data, by suffix: .csv .tsv .jsonl .parquet (and .gz), a folder, or `hf:NAME[:CONFIG]`.
 
-    `test` is a second file held out; `fields` are what the task's stem reads.
+    `test` is a second file held out; `fields` are what the task's stem reads, and `suffixes` those of the files that are
+    its examples, where a file is one (else a folder holds texts).
     """
     columns = dict(columns or {})
     if reference.startswith("hf:"):
@@ -122,7 +126,9 @@ def open(reference: str, columns: Mapping[str, str] | None = None, test: str | N
     kinds = {_kind(path) for _, path in files}
     if len(kinds) > 1:
         raise UsageError(f"--data {reference} and --test {test} are of different kinds.")
-    return Data(kind=kinds.pop(), files=files, columns=tuple(columns.items()), fields=fields)
+    kind = kinds.pop()
+    options = (("binary", True), ("pattern", "*"), ("suffixes", suffixes)) if kind == "folder" and suffixes else ()
+    return Data(kind=kind, files=files, columns=tuple(columns.items()), fields=fields, options=options)
 
 
 @dataclass(frozen=True)

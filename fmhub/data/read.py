@@ -160,8 +160,10 @@ def parquet(path: Path) -> pa.Table:
         raise DataError(f"{path.name} is not a parquet file ({str(error).splitlines()[0][:150]}).") from None
 
 
-def folder(path: Path, *, pattern: str = "*.txt", field: str = "text", binary: bool = False) -> dict[str, pa.Table] | pa.Table:
-    """LABEL/files, or SPLIT/LABEL/files, in the order of their names."""
+def folder(
+    path: Path, *, pattern: str = "*.txt", field: str = "text", binary: bool = False, suffixes: tuple[str, ...] = ()
+) -> dict[str, pa.Table] | pa.Table:
+    """LABEL/files, or SPLIT/LABEL/files, in the order of their names; `suffixes`, in lower case, say which."""
     from fmhub.data.build import ALIASES
 
     if not path.is_dir():
@@ -169,18 +171,22 @@ def folder(path: Path, *, pattern: str = "*.txt", field: str = "text", binary: b
     below = _folders(path)
     known = {"train", "validation", "test", *ALIASES}
     if below and all(name in known or name.startswith("shift-") for name in below):
-        return {name.replace("shift-", "shift:"): _labelled(below[name], path, pattern, field, binary) for name in below}
-    return _labelled(path, path, pattern, field, binary)
+        return {name.replace("shift-", "shift:"): _labelled(below[name], path, pattern, field, binary, suffixes) for name in below}
+    return _labelled(path, path, pattern, field, binary, suffixes)
 
 
 def _folders(path: Path) -> dict[str, Path]:
     return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
 
 
-def _labelled(path: Path, root: Path, pattern: str, field: str, binary: bool) -> pa.Table:
+def _labelled(path: Path, root: Path, pattern: str, field: str, binary: bool, suffixes: tuple[str, ...]) -> pa.Table:
     found = [(label, file) for label, below in _folders(path).items() for file in sorted(below.rglob(pattern)) if file.is_file()]
+    if suffixes:
+        found = [(label, file) for label, file in found if file.suffix.lower() in suffixes]
     if not found:
-        raise DataError(f"{path} has no files {pattern} in folders named by label.")
+        raise DataError(f"{path} has no files {' '.join(suffixes) or pattern} in folders named by label.")
+    if outside := [file for _, file in found if not file.resolve().is_relative_to(root.resolve())]:
+        raise DataError(f"{outside[0]} is a link out of {root}: copy the file, or leave the link out.")
     names = pa.array([file.relative_to(root).as_posix() for _, file in found])
     target = pa.array([label for label, _ in found])
     if binary:

@@ -5,7 +5,8 @@ the same columns.
 """
 
 from fmhub.evaluation.baselines.items import Ease, ItemKNN, Popularity, WindowedMarkov
+from fmhub.evaluation.baselines.probe import FrozenLogistic
 from fmhub.evaluation.baselines.simple import Majority, Mean
 from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
 
-__all__ = ["Ease", "ItemKNN", "Majority", "Mean", "Popularity", "TfidfLogistic", "TfidfRidge", "WindowedMarkov"]
+__all__ = ["Ease", "FrozenLogistic", "ItemKNN", "Majority", "Mean", "Popularity", "TfidfLogistic", "TfidfRidge", "WindowedMarkov"]

@@ -13,7 +13,7 @@ __all__ = ["Columns", "Labels", "Metric", "as_evaluate", "get", "names"]
 
 _ROOMS = {
     "classification": ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc"),
-    "probability": ("auc", "brier", "ece", "log_loss"),
+    "probability": ("auc", "brier", "ece", "log_loss", "top3_accuracy", "top5_accuracy"),
     "ranking": ("coverage", "hr_1", "hr_10", "hr_5", "mrr", "ndcg_10"),
     "regression": ("mae", "pearson", "r2", "rmse", "spearman"),
 }

@@ -118,6 +118,26 @@ def _ece_sums(sums: np.ndarray) -> np.ndarray:
     return error
 
 
+def _top_rows(k: int) -> Callable[[Columns, Labels], np.ndarray]:
+    def rows(columns: Columns, labels: Labels) -> np.ndarray:
+        scores, truth = probabilities(columns, labels)
+        best = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]  # of equal scores the later label, as scikit-learn has it
+        return np.stack([(best == truth[:, None]).any(1), np.ones(len(truth))], axis=1).astype(np.float64)
+
+    return rows
+
+
+def _top(k: int) -> Metric:
+    """Share of rows whose true label is among the `k` most probable, 0 to 1."""
+    rows = _top_rows(k)
+
+    def score(columns: Columns, labels: Labels = None) -> float:
+        return float(_mean(rows(columns, labels).sum(0)))
+
+    title = f"Top-{k} accuracy"
+    return Metric(f"top{k}_accuracy", score, "max", 0, 1, title=title, reads=_READS, kind="label", statistics=rows, combine=_mean)
+
+
 _READS = ("scores", "target")
 METRICS = {
     metric.name: metric
@@ -127,5 +147,7 @@ METRICS = {
         Metric("ece", ece, "min", 0, 1, title="Calibration error", reads=_READS, kind="label", statistics=_ece_rows, combine=_ece_sums),
         Metric("log_loss", log_loss, "min", 0, unit="nats", title="Log loss", reads=_READS, kind="label",
                statistics=_log_loss_rows, combine=_mean),
+        _top(3),
+        _top(5),
     )
 }  # fmt: skip

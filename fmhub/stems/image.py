@@ -1,0 +1,115 @@
+"""Pictures through the backbone's own patches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fmhub.errors import DataError, UsageError
+from fmhub.home import atomic, home, read_json
+from fmhub.task import Encoded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from fmhub.backbones.load import Backbone
+    from fmhub.recipe import Recipe
+
+IN_MEMORY = 1 << 27
+"""Bytes of decoded pictures that are held in memory; more are kept in a file that later runs read too."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of each colour where a backbone does not say its own."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One picture: a path, or the bytes of a file, in column `image` (or `path`, as folders of files have it).
+
+    It is decoded once to `size` x `size` pixels and normalised by the backbone's constants; positions are interpolated
+    by the backbone. Augmentation crops, turns, mirrors (where `mirror`), and changes colours.
+    """
+
+    size: int = 112
+    shape: Literal["crop", "pad", "stretch"] = "pad"
+    mirror: bool = True
+    move: bool = True
+    """False: augmentation leaves every pixel where it is, for targets that have a place in the picture."""
+    ground: Sequence[int] = (255, 255, 255)
+    """Colour (red, green, blue, 0 to 255) under transparent parts and beside padded pictures."""
+    fields: tuple[str, ...] = ("image",)
+    unit: str = "patches"
+    files: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+    """Suffixes of the files in a user's folder that are examples."""
+
+    def fit(self, train: pa.Table) -> Image:
+        """Nothing to learn: the constants are the backbone's."""
+        return self
+
+    def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
+        """`pixels`: uint8 (rows, size, size, 3); a length is the number of patches. Raises `DataError` naming the row."""
+        import numpy as np
+
+        patch = getattr(backbone.model.config, "patch_size", None)
+        if not isinstance(patch, int) or self.size % patch:
+            fit = f"a multiple of {patch}, such as {max(1, round(self.size / patch)) * patch}" if isinstance(patch, int) else "a patch size"
+            raise UsageError(f"Backbone {backbone.name!r} cannot read pictures of size {self.size}: it needs {fit}.")
+        mean, deviation = _constants(backbone)
+        lengths = np.full(len(table), (self.size // patch) ** 2, np.int64)
+        return Encoded(lengths, {"pixels": self.pixels(table), "mean": mean, "deviation": deviation})
+
+    def pixels(self, table: pa.Table) -> np.ndarray:
+        """uint8 (rows, size, size, 3) of a table's pictures: in memory, or mapped from a file that is named after their content."""
+        import numpy as np
+
+        from fmhub.stems import pictures
+
+        column = next((name for name in (*self.fields, "path") if name in table.column_names), None)
+        if column is None:
+            raise DataError(f"There is no column {self.fields[0]!r} with pictures; there are {', '.join(table.column_names)}.")
+        sources = table.column(column).to_pylist()
+        names = [f"Row {name}" for name in table.column("id").to_pylist()]
+        shape = (len(sources), self.size, self.size, 3)
+        if np.prod(shape) <= IN_MEMORY:
+            found = np.empty(shape, np.uint8)
+            pictures.decode(sources, names, self.size, self.shape, self.ground, found)
+            return found
+        digest = hashlib.sha256(json.dumps([1, self.size, self.shape, list(self.ground)]).encode())
+        for source, name in zip(sources, names, strict=True):
+            digest.update(hashlib.sha256(pictures.content(source, name)).digest())
+        path = home() / "cache" / "pictures" / f"{digest.hexdigest()[:32]}.u8"
+        if not path.is_file() or path.stat().st_size != np.prod(shape):
+            with atomic(path) as file:
+                file.truncate(int(np.prod(shape)))
+                pictures.decode(sources, names, self.size, self.shape, self.ground, np.memmap(file, np.uint8, "r+", shape=shape))
+        return np.memmap(path, np.uint8, "r", shape=shape)
+
+    def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
+        """`pixel_values` (rows, 3, size, size) float32, normalised."""
+        import torch
+
+        from fmhub.stems.augment import augment
+
+        pixels = torch.from_numpy(encoded.values["pixels"][rows]).permute(0, 3, 1, 2).float() / 255
+        if random is not None and strength > 0:
+            pixels = augment(pixels, random, strength, move=self.move, mirror=self.mirror)
+        mean, deviation = (torch.tensor(encoded.values[name])[:, None, None] for name in ("mean", "deviation"))
+        return {"pixel_values": ((pixels - mean) / deviation).contiguous()}
+
+    def build(self, backbone: Backbone, recipe: Recipe) -> None:
+        """Nothing to train: the backbone embeds patches itself."""
+
+
+def _constants(backbone: Backbone) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation of preprocessor_config.json, else ImageNet's."""
+    path = backbone.folder / "preprocessor_config.json"
+    stored: dict[str, Any] = read_json(path, limit=1 << 20) if path.is_file() else {}
+    found = [stored.get(name) for name in ("image_mean", "image_std")]
+    for values, default in zip(found, IMAGENET, strict=True):
+        if not (isinstance(values, list) and len(values) == len(default) and all(isinstance(value, float | int) for value in values)):
+            return IMAGENET
+    return found[0], found[1]  # type: ignore[return-value]

@@ -1,0 +1,130 @@
+"""One picture from a file or bytes to RGB pixels: rotated as its camera says, on a plain ground, never trusted.
+
+Only Pillow's own decoders of seven formats are asked; a picture of more pixels than Pillow holds for safe (89 million)
+is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fmhub.errors import DataError, FmhubError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+LARGEST = 1 << 28
+"""Bytes of the largest file that is opened."""
+Shape = Literal["crop", "pad", "stretch"]
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error)
+"""What a damaged picture makes Pillow raise."""
+
+
+def decode(sources: Sequence[Any], names: Sequence[str], size: int, shape: Shape, ground: Sequence[int], out: np.ndarray) -> None:
+    """Write every picture into `out` (n, size, size, 3) uint8, several at a time. Raises `DataError` naming the first bad one."""
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(row: int) -> None:
+        out[row] = np.asarray(resized(read(sources[row], names[row], size, ground), size, shape, ground))
+
+    with _careful(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(one, range(len(sources))):
+            pass
+
+
+@contextmanager
+def _careful() -> Iterator[None]:
+    """Pillow's warnings of odd metadata are nobody's concern; the one of a decompression bomb is an error."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise FmhubError("Reading pictures needs Pillow: pip install 'fmhub[image]'.") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def content(source: Any, name: str) -> bytes:
+    """The bytes of a picture given as bytes, as a path, or as the hub's {bytes, path}. Raises `DataError`."""
+    if isinstance(source, Mapping):
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str) and source:
+        try:
+            with Path(source).expanduser().open("rb") as file:
+                data = file.read(LARGEST + 1)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name}: {source} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    else:
+        raise DataError(f"{name} holds {str(source)[:40]!r}: a picture is a path or bytes.")
+    if len(data) > LARGEST:
+        raise DataError(f"{name} is larger than {LARGEST >> 20} MiB.")
+    return data
+
+
+def read(source: Any, name: str, size: int = 0, ground: Sequence[int] = (255, 255, 255)) -> Image:
+    """An RGB picture, upright. `size`: the shorter side that will be needed, so that a large JPEG is decoded no larger.
+
+    Depths above 8 bits are stretched from their 0.1 to their 99.9 percentile; transparent parts show `ground`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(content(source, name)), formats=FORMATS)
+        if size and image.format == "JPEG":
+            image.draft(image.mode, (2 * size, 2 * size))
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image), ground)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels and was not opened: make it smaller.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.") from None
+    except MemoryError:
+        raise DataError(f"{name} does not fit into memory.") from None
+    except _BROKEN as error:
+        raise DataError(f"{name} is a damaged picture ({str(error)[:100] or type(error).__name__}).") from None
+
+
+def _rgb(image: Image, ground: Sequence[int]) -> Image:
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        low, high = np.percentile(values, (0.1, 99.9)) if values.size > 1 else (0.0, 0.0)
+        image = Image.fromarray((255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        plain = Image.new("RGBA", image.size, (*ground, 255))
+        image = Image.alpha_composite(plain, image)
+    return image.convert("RGB")
+
+
+def resized(image: Image, size: int, shape: Shape, ground: Sequence[int]) -> Image:
+    """`size` x `size` pixels: the middle square (`crop`), the whole on `ground` (`pad`), or the whole out of proportion (`stretch`)."""
+    from PIL import Image
+
+    width, height = image.size
+    if shape == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=3.0)
+    if shape == "stretch" or width == height:
+        return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = Image.new("RGB", (size, size), tuple(ground))
+    canvas.paste(image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=3.0), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return canvas
