@@ -76,7 +76,7 @@ class Member:
         return math.ceil(math.ceil(len(self.splits["train"]) / recipe.batch) / recipe.accumulate)
 
 
-@dataclass
+@dataclass(eq=False)
 class Trained:
     """What a member left: predictions of every split but train (None where there is none), its adapter's file, and counts."""
 
@@ -154,7 +154,11 @@ def train_member(
     )
     if accelerator.is_main_process:
         backbone = {"name": network.backbone.name, "sha256": network.backbone.sha256}
-        save(trained.adapter, kept(network), {"stem": describe(stem), "head": describe(head), "recipe": describe(recipe), "backbone": backbone})
+        save(
+            trained.adapter,
+            kept(network),
+            {"stem": describe(stem), "head": describe(head), "recipe": describe(recipe), "backbone": backbone},
+        )
         _store(trained, place)
     return trained
 
