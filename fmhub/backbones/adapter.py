@@ -25,16 +25,18 @@ _JSON_LIMIT = 1 << 20
 _HEADER_PER_TENSOR = 1024
 
 
-def attach(backbone: Backbone, recipe: Recipe) -> None:
+def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
     """Put the recipe's adapter into `backbone.model`, in place and once; every initial value is decided by `recipe.seed`.
 
+    The last `unread` layers, which the head does not read, get none, and `last:K` counts below them.
     What the checkpoint contained is frozen (except for `full`), what it lacked is trained in full. Raises `UsageError`
     for targets that the layers do not have.
     """
     model = backbone.model.requires_grad_(recipe.adapter.kind == "full")
-    count = layers(recipe.lora.layers, backbone.layer_count)
+    read = backbone.layer_count - unread
+    count = layers(recipe.lora.layers, read)
     if recipe.adapter.kind != "full" and count:
-        chosen = backbone.structure.layers[backbone.layer_count - count :]
+        chosen = backbone.structure.layers[read - count : read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             _inject(chosen, recipe)

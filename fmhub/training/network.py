@@ -38,7 +38,7 @@ class Network(nn.Module):
         """Attach the adapter and build stem and head; `recipe.seed` decides every initial value."""
         super().__init__()
         torch.manual_seed(recipe.seed)
-        attach(backbone, recipe)
+        attach(backbone, recipe, unread=-1 - max(head.reads.layers))
         self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone
         self.encoder = Encoder(backbone)
         self.stem = stem.build(backbone, recipe)
