@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from cli import env
 from toy import RECIPE, Trap, adapter, registered, same_end, task, write
 
-from fmhub import Adapter, api, data
+from fmhub import Adapter, Reads, api, data, heads
 from fmhub.errors import DataError, FmhubError, Stopped, UsageError
 from fmhub.leaderboard import store
 from fmhub.report import run as report_run
@@ -135,8 +135,6 @@ def test_a_near_name_is_shown_for_a_column_that_is_not_there(toy):
 
 
 def test_a_target_that_does_not_fit_is_refused_before_a_folder_is_made(tiny, csv, home):
-    from fmhub import heads
-
     with registered(task(tiny, csv, head=heads.Classification(labels=["up", "sideways"]))), pytest.raises(DataError, match="down"):
         api.run("toy")
     assert not list((home / "runs").iterdir())
@@ -230,6 +228,29 @@ def test_a_cached_prefix_changes_no_bit_when_warm_and_is_switched_off_by_augment
     assert same_end(tmp_path / "cold", tmp_path / "warm")
     api.run("toy", output=tmp_path / "noisy", quiet=False, set={"lora.layers": "last:1", "augment": "0.5"}, baseline=False)
     assert "No prefix cache: recipe.augment" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class TwoLayers(heads.Classification):
+    """Reads the last layer and one below it."""
+
+    reads: Reads = Reads("mean", (-1, -2))
+
+    def build(self, backbone, stem, recipe):
+        layer = torch.nn.Linear(2 * backbone.width, len(self.labels))
+        layer.register_forward_pre_hook(lambda _, inputs: torch.cat(inputs[0].x, -1))
+        return layer
+
+
+def test_a_head_that_reads_lower_layers_is_cached_below_them(tiny, csv, tmp_path, monkeypatch, capsys):
+    options: dict[str, Any] = {"set": {"lora.layers": "last:1"}, "baseline": False, "quiet": False}
+    with registered(task(tiny, csv, head=TwoLayers())):
+        api.run("toy", output=tmp_path / "cached", **options)
+        assert "Computing 1 frozen layer once" in capsys.readouterr().err
+        monkeypatch.setenv("FMHUB_CACHE_LIMIT", "0")
+        api.run("toy", output=tmp_path / "plain", **options)
+    left, right = adapter(tmp_path / "cached"), adapter(tmp_path / "plain")
+    assert max(float((left[name] - right[name]).abs().max()) for name in left) < 0.02
 
 
 def test_targets_of_the_users_own_rows_are_found_again(tiny, csv, tmp_path, monkeypatch):

@@ -69,6 +69,9 @@ def frozen_below(network: Network) -> tuple[int, str]:
     start = trained.index(True) if True in trained else len(trained)
     if start == 0:
         return 0, "all layers are trained (recipe.lora.layers=last:K leaves some frozen)"
+    start = min(start, len(trained) + min((layer for layer in network.head_spec.reads.layers if layer != -1), default=0))
+    if start == 0:
+        return 0, "the head reads the first layer"
     if network.recipe.augment:
         return 0, "recipe.augment changes every example at random before them"
     return start, ""
