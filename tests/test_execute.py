@@ -232,9 +232,7 @@ def test_a_cached_prefix_changes_no_bit_when_warm_and_is_switched_off_by_augment
 
 @dataclass(frozen=True)
 class TwoLayers(heads.Classification):
-    """Reads the last layer and one below it."""
-
-    reads: Reads = Reads("mean", (-1, -2))
+    """Joins what several layers say."""
 
     def build(self, backbone, stem, recipe):
         layer = torch.nn.Linear(2 * backbone.width, len(self.labels))
@@ -244,7 +242,7 @@ class TwoLayers(heads.Classification):
 
 def test_a_head_that_reads_lower_layers_is_cached_below_them(tiny, csv, tmp_path, monkeypatch, capsys):
     options: dict[str, Any] = {"set": {"lora.layers": "last:1"}, "baseline": False, "quiet": False}
-    with registered(task(tiny, csv, head=TwoLayers())):
+    with registered(task(tiny, csv, head=TwoLayers(reads=Reads("mean", (-1, -2))))):
         api.run("toy", output=tmp_path / "cached", **options)
         assert "Computing 1 frozen layer once" in capsys.readouterr().err
         monkeypatch.setenv("FMHUB_CACHE_LIMIT", "0")

@@ -116,4 +116,4 @@ def settle_labels(task: Task, rows: Rows) -> Task:
 def informed(spec: Any, catalogue: pa.Table | None) -> Any:
     """The spec with the data's catalogue, where it has a field for it."""
     has = catalogue is not None and dataclasses.is_dataclass(spec) and any(entry.name == "catalogue" for entry in dataclasses.fields(spec))
-    return replace(spec, catalogue=catalogue) if has else spec  # type: ignore[type-var]
+    return replace(spec, catalogue=catalogue) if has else spec
