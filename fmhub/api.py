@@ -76,7 +76,8 @@ def run(
     except KeyboardInterrupt:
         begun = (folder / "plan.json").is_file()
         run_folder.discard_if_empty(identity, folder)
-        raise Stopped(f"Stopped. Go on with: fmhub run {task} --resume {identity}" if begun else "Stopped before anything began.") from None
+        again = f"fmhub run {task} --resume {identity}" + (f" --processes {processes}" if processes > 1 else "")
+        raise Stopped(f"Stopped. Go on with: {again}" if begun else "Stopped before anything began.") from None
     except BaseException:
         run_folder.discard_if_empty(identity, folder)
         raise

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fmhub import errors, hub
 from fmhub.errors import FmhubError, UsageError
@@ -290,8 +290,15 @@ def rank() -> None:
         message = str(error) if isinstance(error, FmhubError) else f"{type(error).__name__}: {error}"
         said = {"kind": type(error).__name__, "message": message, "traceback": traceback.format_exc()[-20_000:]}
         os.write(answer, json.dumps(said).encode())
-        sys.stderr.flush()
-        os._exit(1)  # an orderly exit would wait for ranks that may be gone
+        _exit(1)
+    _exit(0)
+
+
+def _exit(code: int) -> NoReturn:
+    """End without the interpreter's clean-up: it would wait for ranks that may be gone, and threads of theirs can abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _end_with_launcher() -> None:
