@@ -6,27 +6,21 @@ and only then touch the environment, from the same wheels; put back what was the
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from fmhub import directory
 from fmhub.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, pip, plain, report, restored_on_failure
 from fmhub.errors import FmhubError, UsageError, nearest
-from fmhub.home import offline
 from fmhub.plugin import normalise
 from fmhub.task import API_VERSION
-
-Say = Callable[[str], None]
+from fmhub.trial import Say, name_of, quick_check, try_overlay, wheel_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ def install(
     wanted = [find(spec) for spec in specs]
     with tempfile.TemporaryDirectory(prefix="fmhub-install-") as name:
         work = Path(name)
-        wheels = [_wheel(one, work / "built", say) for one in wanted if one.path]
+        wheels = [wheel_of(one.path, work / "built", say) for one in wanted if one.path]
         asked = [*map(str, wheels), *(one.requirement for one in wanted if not one.path)]
         changes = _with_local(resolve(asked, work, upgrade=upgrade), wheels)
         refuse(changes, wanted, work)
@@ -58,12 +52,12 @@ def install(
             say("Nothing to do: " + ", ".join(asked) + " is installed.")
         if dry_run or not changes or not agree():
             return changes
-        wheels += _download([change for change in changes if change.name not in map(_name_of, wheels)], work / "fetched")
+        wheels += _download([change for change in changes if change.name not in map(name_of, wheels)], work / "fetched")
         plugins = [change.name for change in changes if change.requested]
-        _try_overlay(wheels, plugins, work / "overlay")
+        try_overlay(wheels, plugins, work / "overlay")
         with restored_on_failure(changes, work / "backup"):
             pip("install", "--no-deps", "--no-index", "--force-reinstall", *map(str, wheels))
-            for line in load_check(plugins):
+            for line in quick_check(plugins):
                 say(line)
     return changes
 
@@ -105,7 +99,7 @@ def find(spec: str) -> Wanted:
 
 def _usable(path: Path) -> Path:
     if path.suffix == ".whl" and path.is_file():
-        _name_of(path)
+        name_of(path)
     elif not (path / "pyproject.toml").is_file():
         raise UsageError(f"{path} is no plugin: neither a wheel nor a folder with a pyproject.toml.")
     return path.absolute()
@@ -116,24 +110,6 @@ def _check_api(entry: directory.Entry) -> None:
     if not (major == str(API_VERSION[0]) and minor.isdigit() and int(minor) <= API_VERSION[1]):
         have = ".".join(map(str, API_VERSION))
         raise FmhubError(f"Plugin {entry.name} needs plugin API {entry.api}, and this fmhub has {have}: upgrade the older of the two.")
-
-
-def _wheel(wanted: Wanted, folder: Path, say: Say) -> Path:
-    """The wheel of a path; of a folder it is built, which runs the folder's own code."""
-    assert wanted.path is not None
-    if wanted.path.suffix == ".whl":
-        return wanted.path
-    say(f"Builds {wanted.path}: the build code of that folder is run.")
-    before = set(folder.glob("*.whl"))
-    pip("wheel", "--no-deps", "--wheel-dir", str(folder), *(["--no-build-isolation"] if offline() else []), str(wanted.path))
-    return next(iter(set(folder.glob("*.whl")) - before))
-
-
-def _name_of(wheel: Path) -> str:
-    try:
-        return str(parse_wheel_filename(wheel.name)[0])
-    except InvalidWheelFilename as error:
-        raise UsageError(f"{wheel} is not named like a wheel: {error}.") from None
 
 
 def resolve(asked: Sequence[str], work: Path, *, upgrade: bool = False) -> list[Change]:
@@ -177,52 +153,6 @@ def _conflict(asked: Sequence[str], work: Path) -> str:
                 name, version = item["metadata"]["name"], item["metadata"]["version"]
                 lines.append(f"Refused: {name} {version} needs {requirement}, and here is {here.name} {here.version}.")
     return " ".join(lines)
-
-
-def load_check(plugins: Sequence[str], overlay: Path | None = None) -> list[str]:
-    """Load `plugins` in a process of its own; returns a line for each. Raises `FmhubError` with the reason of the first that fails."""
-    path = os.pathsep.join([*([str(overlay)] if overlay else []), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FMHUB_DISABLE_PLUGINS")}
-    command = [sys.executable, "-P", "-c", _LOAD, *plugins]
-    done = subprocess.run(
-        command, env={**environment, **({"PYTHONPATH": path} if path else {})}, capture_output=True, text=True, timeout=120
-    )
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        raise FmhubError(f"The plugin ended the process that loaded it: {(done.stderr.strip() or 'no message').splitlines()[-1]}") from None
-    lines = []
-    for name in plugins:
-        if name not in found:
-            raise FmhubError(f"{name} is no fmhub plugin: it has no entry point in group `fmhub`.")
-        if found[name]["problem"]:
-            raise FmhubError(f"Plugin {name} does not load: {found[name]['problem']}.")
-        if found[name]["heavy"]:
-            lines.append(f"{name} imports {', '.join(found[name]['heavy'])} as soon as it is loaded: every fmhub command waits for that.")
-        lines.append(f"{name}: {', '.join(found[name]['tasks']) or 'no tasks'}")
-    return lines
-
-
-_LOAD = """
-import json, os, sys
-out = os.dup(1); os.dup2(2, 1)
-from fmhub import hub, plugin
-found = {}
-for name, (distribution, points) in hub.installed().items():
-    if name in sys.argv[1:]:
-        loaded = plugin.load(distribution, points, seconds=30)
-        heavy = [name for name in ("torch", "transformers", "datasets", "evaluate", "pandas", "sklearn") if name in sys.modules]
-        found[name] = {"problem": loaded.problem, "tasks": [task.name for task in loaded.tasks], "heavy": heavy}
-os.write(out, json.dumps(found).encode())
-"""
-
-
-def _try_overlay(wheels: Sequence[Path], plugins: Sequence[str], overlay: Path) -> None:
-    pip("install", "--no-deps", "--no-index", "--target", str(overlay), *map(str, wheels))
-    try:
-        load_check(plugins, overlay)
-    except FmhubError as error:
-        raise FmhubError(f"{error}\nNothing was changed.") from None
 
 
 def _with_local(changes: list[Change], wheels: Sequence[Path]) -> list[Change]:

@@ -1,0 +1,113 @@
+"""Checks of a task's data: what must not be shared between splits, must not change, and must not give the answer away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fmhub.data.parts import keys
+from fmhub.testing import Seen
+from fmhub.testing.subject import Subject
+from fmhub.training.folds import BY_TIME
+
+
+def splits_disjoint(it: Subject) -> Seen:
+    """No example of one split, its case and white space folded, is in another; no id and no group either."""
+    tables = it.whole.tables
+    if leaked := [note for note in it.whole.notes if "identical to examples held out" in note]:
+        return False, f"{leaked[0]}: the declared parts share examples"
+    for what, found in (("id", _ids(tables)), ("group", _groups(tables)), ("example", _examples(it))):
+        if shared := _in_two(found):
+            one, splits = shared[0]
+            return False, f"{len(shared)} {what}s are in more than one split, such as {str(one)[:80]!r} in {' and '.join(sorted(splits))}"
+    groups = len({group for _, group in _groups(tables)})
+    sizes = ", ".join(f"{name} {len(table)}" for name, table in tables.items())
+    return True, sizes + (f"; {groups} groups" if groups else "")
+
+
+def _in_two(found: Iterator[tuple[str, object]]) -> list[tuple[object, set[str]]]:
+    where: dict[object, set[str]] = {}
+    for split, value in found:
+        where.setdefault(value, set()).add(split)
+    return [(value, splits) for value, splits in where.items() if len(splits) > 1]
+
+
+def _ids(tables: Any) -> Iterator[tuple[str, object]]:
+    return ((split, name) for split, table in tables.items() for name in table["id"].to_pylist())
+
+
+def _groups(tables: Any) -> Iterator[tuple[str, object]]:
+    for split, table in tables.items():
+        if "group" in table.column_names:
+            yield from ((split, group) for group in set(table["group"].to_pylist()) - {None})
+
+
+def _examples(it: Subject) -> Iterator[tuple[str, object]]:
+    """What the stem reads of every row. In time, or where each user's last event is held out, what comes again is no leak."""
+    if it.whole.rule in BY_TIME:
+        return
+    for split, table in it.whole.tables.items():
+        if fields := _fields(it, table):
+            yield from ((split, _hashable(key)) for key in keys(table, fields))
+
+
+def _hashable(key: object) -> object:
+    return key if isinstance(key, str | bytes | tuple) else repr(key)
+
+
+def _fields(it: Subject, table: pa.Table) -> tuple[str, ...]:
+    """The columns that the stem reads and the table has; `path` stands for a file."""
+    stem: Any = it.task.stem
+    named = tuple(name for name in stem.fields if name in table.column_names)
+    return named or tuple(name for name in ("path",) if name in table.column_names)
+
+
+def same_in_another_process(it: Subject) -> Seen:
+    """The fingerprint of the data is the same when they are loaded again, also by a process with another hash seed."""
+    again = (it.declared.sample or it.declared.data).load().fingerprint
+    there = it.again.get("fingerprint", again)
+    if len({it.whole.fingerprint, again, there}) > 1:
+        shown = f"{it.whole.fingerprint[:12]}, then {again[:12]}, in another process {there[:12]}"
+        return False, f"{shown}: what is drawn at random needs a seed"
+    return True, it.whole.fingerprint[:12]
+
+
+def answer_hidden(it: Subject) -> Seen:
+    """A classical probe: the text of the target is not found in what the stem reads more often than another row's would be."""
+    parts = [table.select(["target", *_fields(it, table)]) for table in it.splits.tables.values()]
+    rows = pa.concat_tables(parts, promote_options="permissive")
+    names = rows.column_names[1:]
+    targets = rows["target"].to_pylist()
+    if not all(isinstance(target, str | int | float) for target in targets):
+        return None, f"no probe for targets of type {rows['target'].type}"
+    words = [_words(target) for target in targets]
+    inputs = [[value for value in row if not _is_file(value)] for row in zip(*(rows[name].to_pylist() for name in names), strict=True)]
+    texts = [" ".join(f" {' '.join(_tokens(str(value)))} " for value in row) for row in inputs]
+    own = [f" {word} " in text for word, text in zip(words, texts, strict=True)]
+    other = [f" {word} " in text for target, text in zip(words, texts, strict=True) for word in _another(target, words)]
+    share, chance = sum(own) / len(own), sum(other) / max(1, len(other))
+    figure = f"the target's text is in {share:.0%} of the inputs, another target's in {chance:.0%}"
+    return not (share > 0.6 and share - chance > 0.4), figure
+
+
+def _is_file(value: Any) -> bool:
+    """A path is not what the model sees."""
+    return isinstance(value, bytes) or (isinstance(value, str) and len(value) < 4096 and "/" in value and Path(value).is_file())
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+def _words(target: str | int | float) -> str:
+    return " ".join(_tokens(str(target))) or str(target)
+
+
+def _another(target: str, words: list[str]) -> list[str]:
+    """One other row's target that differs, the next in order."""
+    order = sorted(set(words))
+    return [order[(order.index(target) + 1) % len(order)]] if len(order) > 1 else []

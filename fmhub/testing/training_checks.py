@@ -1,0 +1,141 @@
+"""Checks of stem, head and recipe: that they learn what is there, learn nothing that is not, and do the same again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmhub.backbones.adapter import load_into, save, trainable
+from fmhub.data.parts import limit
+from fmhub.evaluation import metrics
+from fmhub.recipe import override
+from fmhub.testing import Seen
+from fmhub.testing.chance import Chance
+from fmhub.testing.subject import Fixed, Subject, canonical
+from fmhub.training.loop import fit
+from fmhub.training.network import Network
+from fmhub.training.plan import describe, recipe_from, spec_from
+from fmhub.training.tables import of_split
+
+BATCH, STEPS = 8, 120
+SECONDS = 60
+
+
+class _Enough(Exception):
+    pass
+
+
+def overfits_one_batch(it: Subject) -> Seen:
+    """Stem, adapter and head together learn eight examples by heart: the loss falls to a quarter."""
+    few = limit(it.splits.tables["train"], BATCH)
+    rows = pa.concat_tables([few] * (STEPS // 10))
+    changes = {"epochs": 10, "batch": len(few), "accumulate": 1, "schedule": "constant", "warmup": 0, "weight_decay": 0, "dropout": 0}
+    network = it.network(**changes, augment=0, label_smoothing=0, l1=0)
+    network.to(it.accelerator.device)
+    losses: list[float] = []
+
+    def log(step: int, steps: int, values: dict[str, float], rate: float) -> None:
+        losses.append(values["loss"])
+        if losses[-1] <= 0.1 * losses[0]:
+            raise _Enough
+
+    state = it.folder / "batch" / "state.safetensors"
+    with contextlib.suppress(_Enough):
+        fit(network, network.prepare(rows), None, accelerator=it.accelerator, checkpoint=state, log=log)
+    figure = f"loss {losses[0]:.3g} -> {min(losses):.3g} in {10 * len(losses)} steps"
+    return min(losses) <= 0.25 * losses[0] or min(losses) < 0.02, figure
+
+
+def shuffled_labels_at_the_floor(it: Subject) -> Seen:
+    """Trained on targets dealt out at random, it scores on the true ones as its own predictions in any other order do."""
+    tables = dict(it.splits.tables)
+    for name in ("train", "validation"):
+        order = np.random.default_rng(7).permutation(len(tables[name]))
+        column = tables[name].column_names.index("target")
+        tables[name] = tables[name].set_column(column, "target", tables[name]["target"].combine_chunks().take(pa.array(order)))
+    recipe = override(it.task.recipe, {"epochs": min(2, it.task.recipe.epochs)})
+    task = replace(it.task, data=Fixed(replace(it.splits, tables=tables)), recipe=recipe)
+    _, folder = it.run(task, "shuffled", baseline=False)
+    chance = Chance.of(it, folder)
+    return chance.deviations <= 4, f"{chance.value:.3f}, by chance {chance}"
+
+
+def beats_the_floor(it: Subject) -> Seen:
+    """The task's recipe on its sample does better than an answer that ignores the input; baselines are shown, never required."""
+    record, folder = it.on_sample
+    chance = Chance.of(it, folder)
+    theirs = {row["name"]: (row["scores"]["test"][record["primary"]]["value"], row["difference"]["value"]) for row in record["baselines"]}
+    shown = [f"{name} {value:.3f} (ours {gap:+.3f})" for name, (value, gap) in theirs.items()]
+    figure = "; ".join([f"{record['primary']} {chance.value:.3f}, floor {chance.floor:.3f}", *shown])
+    return (None if it.declared.expects == "chance" else chance.beaten), figure
+
+
+def same_seed_same_bits(it: Subject) -> Seen:
+    """Another process with the same seed ends in the same trained bits and predictions."""
+    there = it.again.get("digest")
+    if there is None:
+        return False, f"the other process did not finish: {it.again['error']}"
+    here = it.digest(it.trained)
+    return here == there, here[:12] + ("" if here == there else f", in another process {there[:12]}")
+
+
+def resume_is_no_difference(it: Subject) -> Seen:
+    """A training that was killed and went on ends in the same bits as one that was not."""
+    whole, resumed = it.digest(it.trained), it.digest(it.short("resumed", interrupt=True))
+    return whole == resumed, whole[:12] + ("" if whole == resumed else f", resumed {resumed[:12]}")
+
+
+def adapter_round_trips(it: Subject) -> Seen:
+    """What is saved of stem, head and adapter, read back, predicts the same bits."""
+    network, path = it.trained, it.folder / "adapter" / "adapter.safetensors"
+    kept = {"stem": describe(network.stem_spec), "head": describe(network.head_spec), "recipe": describe(network.recipe)}
+    save(path, trainable(network), kept)
+    read = json.loads(json.dumps(kept))
+    stem, head = spec_from(read["stem"], it.task.stem), spec_from(read["head"], it.task.head)
+    other = Network(it.load(), stem, head, recipe_from(read["recipe"]))
+    load_into(other, path)
+    other.to(it.accelerator.device)
+    same = canonical(it.predictions(network, it.few)) == canonical(it.predictions(other, it.few))
+    size = sum(parameter.numel() for parameter in trainable(network).values())
+    return same, f"{size} trained numbers, {path.stat().st_size / 1e6:.1f} MB" + ("" if same else ": other predictions")
+
+
+def blind_to_targets(it: Subject) -> Seen:
+    """Predictions are bit-equal whatever stands in `target`, and without it."""
+    rows = it.few
+    turned = rows["target"].combine_chunks().take(pa.array(np.roll(np.arange(len(rows)), 1)))
+    changed = rows.set_column(rows.column_names.index("target"), "target", turned)
+    one, two, three = (canonical(it.predictions(it.trained, table)) for table in (rows, changed, rows.drop_columns(["target"])))
+    if one != two:
+        return False, "other targets, other predictions: the stem reads the answer"
+    return one == three, f"{len(rows)} rows, bit-equal" if one == three else "predictions differ where there is no target"
+
+
+def sockets_closed(it: Subject) -> Seen:
+    """Loading the plugin and its data, training and predicting open no socket."""
+    again: dict[str, Any] = it.again
+    if again["sockets"]:
+        return False, f"it tried {again['sockets'][0]}"
+    return not again["error"], again["error"] or "none was tried"
+
+
+def runs_in_a_minute(it: Subject) -> Seen:
+    """`fmhub run TASK --limit 50`, on the data that are checked."""
+    began = time.monotonic()
+    record, folder = it.run(it.task, "limited", limit=50)
+    seconds = time.monotonic() - began
+    name = metrics.get(it.task.metrics[0]).name
+    scored = of_split(_predictions(folder), "test")
+    return seconds < SECONDS, f"{seconds:.1f} s, {name} {record['scores']['test'][name]['value']:.3f} over {len(scored)} rows"
+
+
+def _predictions(folder: Any) -> pa.Table:
+    from fmhub.runs.folder import read_table
+
+    return read_table(folder / "predictions.parquet")
