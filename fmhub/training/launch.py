@@ -173,7 +173,7 @@ def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool, t
             _mark(folder, "stopped")
             raise
         said = _end(ranks)
-        if any(one.returncode for one in ranks):
+        if any(one.returncode for one in ranks) and not (folder / "run.json").is_file():  # with a record it is complete
             error = _problem(ranks, ended, said, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
             _mark(folder, "failed", str(error))
             raise error
