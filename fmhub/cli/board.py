@@ -1,4 +1,4 @@
-"""`fmhub leaderboard`: what is on the local board."""
+"""`fmhub leaderboard`: what is on the board, and whether it is what it was."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import click
 from fmhub.cli.output import emit_json, json_option, table
 
 
-@click.command()
+class Board(click.Group):
+    """Subcommands, and `show` for whatever is none: `fmhub leaderboard sentiment` shows that task's table."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Board)
+def leaderboard() -> None:
+    """Compare runs and baselines; without a subcommand, as `show`."""
+
+
+@leaderboard.command()
 @click.argument("task", required=False)
 @json_option
-def leaderboard(task: str | None, as_json: bool) -> None:
+def show(task: str | None, as_json: bool) -> None:
     """Rank runs and baselines, of TASK or of every task.
 
     Scores carry 95 % intervals and are recomputed from stored predictions. Entries that a paired bootstrap over the
@@ -32,6 +46,46 @@ def leaderboard(task: str | None, as_json: bool) -> None:
         for entry in one["entries"]:
             if entry["problem"]:
                 click.echo(f"not ranked: {entry['name']}: {entry['problem']}")
+
+
+@leaderboard.command()
+@click.argument("entry", required=False)
+@click.option("--all", "everything", is_flag=True, help="The whole board: every entry, and the log that chains them.")
+@click.option("--receipt", type=click.Path(dir_okay=False), help="A receipt kept from earlier: finds a cut tail, too.")
+@json_option
+def verify(entry: str | None, everything: bool, receipt: str | None, as_json: bool) -> None:
+    """Check that ENTRY, or the whole board, is what it was: hashes, signatures, log, and scores computed again.
+
+    Whatever was changed, removed, reordered or added past the board is named, and the exit code is then 1.
+    """
+    from pathlib import Path
+
+    from fmhub.errors import UsageError
+    from fmhub.home import read_json
+    from fmhub.leaderboard import verify
+
+    if (entry is None) != everything or (entry and receipt):
+        raise UsageError("Name one entry, or give --all (and with it, if you like, --receipt FILE).")
+    count, wrong = verify.verify(entry, read_json(Path(receipt)) if receipt else None)
+    if as_json:
+        emit_json({"entries": count, "wrong": wrong})
+    else:
+        for line in wrong:
+            click.echo(f"wrong: {line}")
+        click.echo(f"{count} entries looked at, {len(wrong) or 'nothing'} wrong")
+    if wrong:
+        raise click.exceptions.Exit(1)
+
+
+@leaderboard.command()
+def receipt() -> None:
+    """Print the sealed head of the log; keep it, and `verify --receipt` finds whatever is changed or cut later."""
+    from fmhub.errors import UsageError
+    from fmhub.leaderboard import store
+
+    if (head := store.receipt()) is None:
+        raise UsageError("The board is empty: there is nothing to give a receipt for.")
+    emit_json(head)
 
 
 _COLUMNS = ("rank", "entry", "kind", "score", "train rows", "trained params", "train", "samples/s", "peak memory")

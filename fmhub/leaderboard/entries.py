@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fmhub.errors import DataError, FmhubError, UntrustedFile
+from fmhub.errors import DataError, UntrustedFile
 from fmhub.evaluation import evaluate
 from fmhub.evaluation.declared import declared
 from fmhub.evaluation.metrics.columns import truth
@@ -32,20 +32,27 @@ class Scored:
     content: bytes | None
 
 
-def from_folder(folder: Path) -> Iterator[Scored]:
-    """The run's entry and one of each of its baselines. Raises `UntrustedFile` for a folder that is none."""
+def from_folder(folder: Path, contamination: str = "") -> Iterator[Scored]:
+    """The run's entry and one of each of its baselines. Raises `UntrustedFile` for a folder that is none.
+
+    `contamination` says how test examples may have reached the backbone: such an entry is shown and left out of means.
+    """
     plan = run_folder.read_plan(folder)
     status = run_folder.read_status(folder)
     record = run_folder.read_record(folder) if status == "done" else {"status": status}
     common = _common(plan)
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
+    manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}
+    if contamination:
+        manifest["contamination"] = contamination[:400]
     manifest["hashes"] = {str(path.relative_to(folder)): _file_hash(path) for path in _evidence(folder)}
     problem = "" if record["status"] == "done" else f"the run is {record['status']}"
     yield _entry(folder, folder / "predictions.parquet", {**common, "kind": "run", "name": plan["id"], "manifest": manifest}, plan, problem)
     for name in plan.get("baselines", []):
         path = run_folder.baseline_file(folder, name)
         if path.is_file():
-            yield _entry(folder, path, {**common, "kind": "baseline", "name": name, "manifest": {"data": manifest["data"]}}, plan, "")
+            kept = {key: manifest[key] for key in ("data", "metrics", "own_data")}
+            yield _entry(folder, path, {**common, "kind": "baseline", "name": name, "manifest": kept}, plan, "")
 
 
 def _common(plan: dict[str, Any]) -> dict[str, Any]:
@@ -61,16 +68,21 @@ def _entry(folder: Path, path: Path, row: dict[str, Any], plan: dict[str, Any], 
     same, content = "", None
     if path.is_file():
         table = _read(folder, path)
-        scores, wrong = _scores(table, plan, row)
+        scores, wrong = scores_of(table, row)
         problem = problem or wrong or _cut(table, plan)
         same, content = truth_of(table), _packed(table)
     else:
         problem = problem or "it has no predictions"
-    predictions = hashlib.sha256(content).hexdigest() if content else None
-    # A baseline is the same entry whichever run brought it, as long as it predicts the same.
-    identity = {key: row[key] for key in ("kind", "name", "task", "version", "fingerprint")} | {"predictions": predictions}
-    done = {"id": _json_hash(identity), "scores": scores, "truth": same, "predictions": predictions, "problem": problem[:400]}
+    row = {**row, "predictions": hashlib.sha256(content).hexdigest() if content else None}
+    done = {"id": identity(row), "scores": scores, "truth": same, "problem": problem[:400]}
     return Scored({**row, **done}, content)
+
+
+def identity(row: Mapping[str, Any]) -> str:
+    """An entry's id. A baseline is the same entry whichever run brought it, as long as it predicts the same."""
+    found = {key: row[key] for key in ("kind", "name", "task", "version", "fingerprint", "predictions")}
+    declared = {key: row["manifest"][key] for key in ("contamination",) if key in row["manifest"]}
+    return _json_hash(found | declared)
 
 
 def _read(folder: Path, path: Path) -> pa.Table:
@@ -80,9 +92,10 @@ def _read(folder: Path, path: Path) -> pa.Table:
     return with_targets(folder, table).drop_columns([name for name in ("input",) if name in table.column_names])
 
 
-def _scores(table: pa.Table, plan: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """({split: scores}, problem) with every metric of the plan that is still known."""
-    found = declared(plan)
+def scores_of(table: pa.Table, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """({split: scores}, problem) of an entry's predictions, with every metric of its manifest that is still known."""
+    plugin, _, task = row["task"].partition(":")
+    found = declared({"metrics": row["manifest"].get("metrics") or [row["metric"]], "task": {"plugin": plugin, "name": task}})
     if row["metric"] not in [metric.name for metric in found]:
         return {}, f"its metric {row['metric']} is not known here: install the plugin that has it"
     try:
@@ -117,12 +130,17 @@ def _packed(table: pa.Table) -> bytes:
     return file.getvalue()
 
 
+def whole(content: bytes) -> pa.Table:
+    """A stored prediction table. Raises `UntrustedFile`."""
+    try:
+        return pq.read_table(io.BytesIO(content))
+    except (pa.ArrowException, OSError) as error:
+        raise UntrustedFile(f"The board's stored predictions cannot be read: {str(error).splitlines()[0]}.") from None
+
+
 def unpacked(content: bytes) -> pa.Table:
     """The test part of a stored prediction table."""
-    try:
-        return of_split(pq.read_table(io.BytesIO(content)), "test")
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise FmhubError(f"The board's stored predictions cannot be read: {str(error).splitlines()[0]}.") from None
+    return of_split(whole(content), "test")
 
 
 def _evidence(folder: Path) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,9 +46,30 @@ ENTRIES = sa.Table(
 )
 
 
+LOG = sa.Table(
+    "log",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ... without a gap"),
+    sa.Column("entry", sa.String(64), nullable=False, unique=True, comment="the entry's id"),
+    sa.Column("content", sa.String(64), nullable=False, comment="hash of the entry's whole row"),
+    sa.Column("signer", sa.String(64), nullable=False, comment="the submitter's public key"),
+    sa.Column("signature", sa.String(128), nullable=False, comment="the submitter's, of what the entry claims to be"),
+    sa.Column("at", sa.String(20), nullable=False, comment="when it came, UTC"),
+    sa.Column("previous", sa.String(64), nullable=False, comment="the hash of the row before"),
+    sa.Column("hash", sa.String(64), nullable=False, comment="of all the columns above"),
+    sa.Column("keeper", sa.String(64), nullable=False, comment="the board's public key"),
+    sa.Column("seal", sa.String(128), nullable=False, comment="the board's signature of number and hash"),
+)
+
+HEAD = "0002"
+"""The newest migration."""
+LOCK = 0x666D687562
+"""PostgreSQL's advisory lock of whoever writes."""
+
+
 @contextlib.contextmanager
 def database() -> Iterator[sa.Engine]:
-    """The board: `FMHUB_DATABASE`, or SQLite in the home (WAL, synchronous=FULL); its tables are made if absent.
+    """The board: `FMHUB_DATABASE`, or SQLite in the home (WAL, synchronous=FULL); its tables are made or brought up to date.
 
     What the database refuses is an `FmhubError` of one line.
     """
@@ -58,21 +81,49 @@ def database() -> Iterator[sa.Engine]:
     try:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _safe)
-        _make_tables(engine)
+            event.listen(engine, "begin", _begin)
+        _migrate(engine)
         yield engine
     except sa.exc.SQLAlchemyError as error:
         raise FmhubError(f"The board's database refused: {_line(error)}.") from None
+    except json.JSONDecodeError:
+        raise FmhubError("The board holds a row that cannot be read: `fmhub leaderboard verify --all` names it.") from None
     finally:
         engine.dispose()
 
 
-def _make_tables(engine: sa.Engine) -> None:
-    """`create_all` looks first and then creates, which two processes may do at once; this cannot fail for that."""
-    with engine.begin() as connection:
-        for table in METADATA.sorted_tables:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+@contextlib.contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that nobody else writes beside: all of it stands, or nothing."""
+    with engine.execution_options(fmhub_writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        yield connection
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """Bring the tables up to date in one transaction, so that a kill at any step leaves what was there before."""
+    with engine.connect() as connection:
+        if _version(connection) == HEAD:
+            return
+    from alembic import command, util
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, HEAD)
+        except util.CommandError:
+            raise FmhubError("The board was made by a newer fmhub: update fmhub, or name another board with FMHUB_DATABASE.") from None
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _line(error: Exception) -> str:
@@ -81,5 +132,11 @@ def _line(error: Exception) -> str:
 
 def _safe(connection: Any, _: Any) -> None:
     """An acknowledged row survives a power cut; a second writer waits instead of failing."""
+    connection.isolation_level = None  # else sqlite3 would not begin a transaction before tables are changed
     for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    """A writer takes its lock at once: one that read first could not get it any more."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("fmhub_writes") else "BEGIN")

@@ -17,34 +17,39 @@ import sqlalchemy as sa
 from fmhub.errors import UsageError, nearest
 from fmhub.evaluation import better, difference, metrics
 from fmhub.evaluation.declared import declared
-from fmhub.leaderboard import entries
-from fmhub.leaderboard.schema import ENTRIES, PREDICTIONS, database
+from fmhub.leaderboard import entries, log
+from fmhub.leaderboard.schema import ENTRIES, PREDICTIONS, database, writing
 from fmhub.leaderboard.statistics import ranks
 
 
-def add(folder: Path | str) -> list[str]:
+def add(folder: Path | str, contamination: str = "") -> list[str]:
     """Put a run and its baselines on the board and return their entries' ids; adding again changes nothing.
 
     Raises `UntrustedFile` for a folder that is no run, `FmhubError` where the database refuses.
     """
-    scored = list(entries.from_folder(Path(folder)))
-    with database() as engine:
+    scored = list(entries.from_folder(Path(folder), contamination))
+    with database() as engine, writing(engine) as connection:
         for one in scored:
-            if one.content is not None:
-                _insert(engine, PREDICTIONS, PREDICTIONS.c.sha256, {"sha256": one.row["predictions"], "content": one.content})
-            _insert(engine, ENTRIES, ENTRIES.c.id, one.row)
+            insert(connection, one.row, one.content)
     return [one.row["id"] for one in scored]
 
 
-def _insert(engine: sa.Engine, table: sa.Table, key: sa.Column[str], row: dict[str, Any]) -> None:
-    """Insert once: the key is a hash of the content, so that a row that stands already is the same row."""
-    try:
-        with engine.begin() as connection:
-            connection.execute(table.insert().values(row))
-    except sa.exc.IntegrityError:
-        with engine.connect() as connection:
-            if connection.scalar(sa.select(key).where(key == row[key.name])) is None:
-                raise
+def insert(connection: sa.Connection, row: dict[str, Any], content: bytes | None, *, signer: str = "", signature: str = "") -> bool:
+    """Store and log an entry inside a writing transaction; False where it stands already: its id is its content's hash."""
+    if connection.scalar(sa.select(ENTRIES.c.id).where(ENTRIES.c.id == row["id"])) is not None:
+        return False
+    sha256 = row["predictions"]
+    if content is not None and connection.scalar(sa.select(PREDICTIONS.c.sha256).where(PREDICTIONS.c.sha256 == sha256)) is None:
+        connection.execute(PREDICTIONS.insert().values(sha256=sha256, content=content))
+    (number,) = connection.execute(ENTRIES.insert().values(row)).inserted_primary_key or (None,)
+    log.append(connection, {**row, "number": number}, signer=signer, signature=signature)
+    return True
+
+
+def receipt() -> dict[str, Any] | None:
+    """The sealed head of the log, {count, hash, keeper, seal}, or None for an empty board."""
+    with database() as engine, engine.connect() as connection:
+        return log.receipt(connection)
 
 
 def board(task: str | None = None) -> list[dict[str, Any]]:
