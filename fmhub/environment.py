@@ -1,10 +1,8 @@
-"""This Python's packages: what is installed, what the hub needs of it, and its pip."""
+"""This Python's packages: what is installed, what the hub needs of it, and how it is put back."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from fmhub.errors import FmhubError
-from fmhub.home import offline, registry
+from fmhub.home import registry
+from fmhub.installer import pip
 from fmhub.plugin import normalise
 
 FROZEN = ("torch", "transformers", "peft", "accelerate")
@@ -63,26 +62,6 @@ def needs() -> set[str]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 todo.append(normalise(requirement.name))
     return seen
-
-
-def report(arguments: Sequence[str], work: Path) -> list[dict[str, Any]]:
-    """The packages that `pip install` with these arguments would install, wheels only, as pip's report describes them."""
-    path = work / "report.json"
-    pip("install", "--dry-run", "--only-binary=:all:", "--report", str(path), *arguments)
-    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["install"]
-    return found
-
-
-def pip(*arguments: str) -> None:
-    """Run this environment's pip; an `FmhubError` says in one line why it failed. `-P`: no module of the current folder is imported."""
-    command = [sys.executable, "-P", "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", "--no-input", *arguments[1:]]
-    if offline() and "--no-index" not in arguments and arguments[0] != "uninstall":
-        command.append("--no-index")
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        telling = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-        raise FmhubError(f"pip {arguments[0]} failed: {(telling or lines or ['no message'])[-1][:400]}")
 
 
 def files(name: str) -> Iterator[Path]:

@@ -16,11 +16,12 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from fmhub import directory
-from fmhub.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, pip, plain, report, restored_on_failure
+from fmhub.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, plain, restored_on_failure
 from fmhub.errors import FmhubError, UsageError, nearest
+from fmhub.installer import has_pip, pip, report
 from fmhub.plugin import normalise
 from fmhub.task import API_VERSION
-from fmhub.trial import Say, name_of, quick_check, try_overlay, wheel_of
+from fmhub.trial import Say, name_of, put, quick_check, try_overlay, wheel_of
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ def install(
             say("Nothing to do: " + ", ".join(asked) + " is installed.")
         if dry_run or not changes or not agree():
             return changes
-        wheels += _download([change for change in changes if change.name not in map(name_of, wheels)], work / "fetched")
+        others = [change for change in changes if change.name not in map(name_of, wheels)]
+        packages = [*map(str, wheels), *_fetched(others, work / "fetched")]
         plugins = [change.name for change in changes if change.requested]
-        try_overlay(wheels, plugins, work / "overlay")
+        try_overlay(packages, plugins, work / "overlay")
         with restored_on_failure(changes, work / "backup"):
-            pip("install", "--no-deps", "--no-index", "--force-reinstall", *map(str, wheels))
+            put(packages, "--force-reinstall")
             for line in quick_check(plugins):
                 say(line)
     return changes
@@ -165,9 +167,10 @@ def _with_local(changes: list[Change], wheels: Sequence[Path]) -> list[Change]:
     return changes
 
 
-def _download(changes: Sequence[Change], folder: Path) -> list[Path]:
-    if changes:
-        pip(
-            "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), *(f"{change.name}=={change.after}" for change in changes)
-        )
-    return sorted(folder.glob("*.whl"))
+def _fetched(changes: Sequence[Change], folder: Path) -> list[str]:
+    """Wheels of exactly these versions; uv, which cannot download, takes them from its cache by name."""
+    exact = [f"{change.name}=={change.after}" for change in changes]
+    if not exact or not has_pip():
+        return exact
+    pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), *exact)
+    return [str(path) for path in sorted(folder.glob("*.whl"))]

@@ -14,9 +14,10 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from fmhub.environment import installed, pip
+from fmhub.environment import installed
 from fmhub.errors import FmhubError, UsageError
 from fmhub.home import offline
+from fmhub.installer import pip
 from fmhub.plugin import normalise
 
 Say = Callable[[str], None]
@@ -42,7 +43,7 @@ def name_of(wheel: Path) -> str:
 def unpack(path: Path, place: Path, work: Path, say: Say) -> str:
     """Put a folder's or wheel's files into `place`, without what it needs; returns its name."""
     wheel = wheel_of(path, work / "built", say)
-    pip("install", "--no-deps", "--no-index", "--target", str(place), str(wheel))
+    put([str(wheel)], "--target", str(place))
     return name_of(wheel)
 
 
@@ -87,8 +88,15 @@ def _passed(name: str, seen: dict[str, Any]) -> str:
     return f"{name}: {', '.join(seen['tasks']) or 'no tasks'}"
 
 
-def try_overlay(wheels: Sequence[Path], plugins: Sequence[str], overlay: Path) -> None:
-    pip("install", "--no-deps", "--no-index", "--target", str(overlay), *map(str, wheels))
+def put(packages: Sequence[str], *arguments: str) -> None:
+    """Install exactly these: wheels at hand, or where uv keeps them `name==version`; nothing that they need."""
+    at_hand = ["--no-index"] if all(package.endswith(".whl") for package in packages) else []
+    pip("install", "--no-deps", "--only-binary=:all:", *at_hand, *arguments, *packages)
+
+
+def try_overlay(packages: Sequence[str], plugins: Sequence[str], overlay: Path) -> None:
+    """Unpack them into `overlay` and check the plugins there. Raises `FmhubError`: nothing was changed."""
+    put(packages, "--target", str(overlay))
     try:
         quick_check(plugins, overlay)
     except FmhubError as error:

@@ -272,7 +272,7 @@ def test_an_environment_of_the_system_is_left_alone(monkeypatch: pytest.MonkeyPa
 
 def test_a_user_who_does_not_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said: list[str] = []
-    monkeypatch.setattr(installing, "_try_overlay", None)  # would fail if it went on
+    monkeypatch.setattr(installing, "try_overlay", None)  # would fail if it went on
     installing.install([str(make_wheel(tmp_path, "fmhub-made"))], say=said.append, agree=lambda: False)
     assert said == ["installs fmhub-made 1.0 (new)"]
 
