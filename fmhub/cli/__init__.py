@@ -26,6 +26,7 @@ COMMANDS = {
     "plugins": ("plugins", "List plugins, broken ones with the reason, or search the directory."),
     "install": ("plugins", "Install a plugin, by name, folder or wheel."),
     "uninstall": ("plugins", "Remove a plugin."),
+    "new": ("check", "Write a whole plugin, to be changed."),
     "check": ("check", "Prove that a plugin behaves."),
     "doctor": ("doctor", "Look for what is wrong and say what mends it."),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fmhub.cli.output import emit_json, json_option, note
+from fmhub.scaffold import KINDS
 
 
 @click.command()
@@ -41,3 +42,18 @@ def check(
     else:
         click.echo(f"{sum(outcome.ok is True for outcome in outcomes)} passed, {failed} failed")
     context.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(list(KINDS)), default="text", help="; ".join(f"{kind}: {what}" for kind, what in KINDS.items()) + "."
+)
+def new(name: str, kind: str) -> None:
+    """Write a whole plugin into the folder NAME: it installs, passes `fmhub check` and runs at once."""
+    from fmhub import scaffold
+
+    folder = scaffold.new(name, kind, Path.cwd())
+    click.echo(f"Wrote {folder}. Its task is in src/{name.replace('-', '_')}/__init__.py. Next:")
+    for line in (f"fmhub check ./{name}", f"fmhub install ./{name}", f"fmhub run {name.removeprefix('fmhub-')}"):
+        click.echo(f"  {line}")

@@ -18,6 +18,7 @@ from fmhub.recipe import override
 from fmhub.testing import Seen
 from fmhub.testing.chance import Chance
 from fmhub.testing.subject import Fixed, Subject, canonical
+from fmhub.training.folds import informed
 from fmhub.training.loop import fit
 from fmhub.training.network import Network
 from fmhub.training.plan import describe, recipe_from, spec_from
@@ -97,7 +98,8 @@ def adapter_round_trips(it: Subject) -> Seen:
     kept = {"stem": describe(network.stem_spec), "head": describe(network.head_spec), "recipe": describe(network.recipe)}
     save(path, trainable(network), kept)
     read = json.loads(json.dumps(kept))
-    stem, head = spec_from(read["stem"], it.task.stem), spec_from(read["head"], it.task.head)
+    specs = spec_from(read["stem"], it.task.stem), spec_from(read["head"], it.task.head)
+    stem, head = (informed(spec, it.splits.catalogue) for spec in specs)
     other = Network(it.load(), stem, head, recipe_from(read["recipe"]))
     load_into(other, path)
     other.to(it.accelerator.device)

@@ -1,0 +1,98 @@
+"""Examples that a new plugin starts with: made up, small, the same every time, and to be replaced by real ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import random
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+
+Files = dict[str, bytes]
+"""Path inside the package: content."""
+
+
+def text() -> Files:
+    """160 remarks with a label."""
+    draw = random.Random(0)
+    words = {"negative": ("bad", "awful", "sad", "dull", "poor"), "positive": ("good", "fine", "happy", "lovely", "great")}
+    things = ("film", "book", "news", "day", "show", "meal", "song", "game", "trip", "story")
+    made: dict[str, str] = {}
+    while len(made) < 160:
+        label = ("negative", "positive")[len(made) % 2]
+        one, other = draw.sample(words[label], 2)
+        made[f"It was {draw.choice(('a', 'such a', 'not the only'))} {one} {draw.choice(things)}, we thought it {other}."] = label
+    rows = list(made.items())
+    draw.shuffle(rows)
+    return {"examples.csv": _csv(("text", "label"), rows)}
+
+
+def image() -> Files:
+    """Discs and squares, 60 of each, in folders named by their label."""
+    draw = random.Random(0)
+    files = {}
+    for number in range(120):
+        label = ("disc", "square")[number % 2]
+        files[f"pictures/{label}/{number:03}.png"] = _png(_shape(label, draw))
+    return files
+
+
+def sequence() -> Files:
+    """What 100 people read, one after another: mostly on within a shelf."""
+    draw = random.Random(0)
+    shelves = [[f"{shelf} {volume}" for volume in range(1, 9)] for shelf in ("Roads", "Rivers", "Birds", "Bread", "Clocks")]
+    rows = []
+    for person in range(100):
+        left = [list(shelf) for shelf in shelves]
+        shelf, now = draw.choice(left), 1_600_000_000 + 1000 * person
+        for _ in range(12):
+            if not shelf or draw.random() < 0.15:
+                shelf = draw.choice([one for one in left if one])
+            title = shelf.pop(0)
+            now += draw.choice((60, 3600, 86_400))
+            rows.append((f"reader-{person}", title.lower().replace(" ", "-"), now, title))
+    return {"events.csv": _csv(("user", "item", "time", "title"), rows)}
+
+
+def custom() -> Files:
+    """160 series of 24 readings; in half of them the level has jumped."""
+    draw = random.Random(0)
+    lines = []
+    for number in range(160):
+        label = ("calm", "alarm")[number % 2]
+        jump = draw.uniform(3, 5) if label == "alarm" else 0.0
+        level = draw.uniform(18, 22)
+        series = [round(level + draw.gauss(0, 0.3) + jump * (step >= 12), 2) for step in range(24)]
+        lines.append(json.dumps({"readings": series, "label": label}))
+    draw.shuffle(lines)
+    return {"examples.jsonl": ("\n".join(lines) + "\n").encode()}
+
+
+def _csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([names, *rows])
+    return file.getvalue().encode()
+
+
+def _shape(label: str, draw: random.Random) -> list[bytes]:
+    """32 rows of 32 pixels (red, green, blue): a light figure of any place and size on dark ground."""
+    size, x, y = draw.uniform(6, 11), draw.uniform(12, 20), draw.uniform(12, 20)
+    ground, ink = ([draw.randrange(low, low + 60) for _ in range(3)] for low in (0, 190))
+
+    def inside(across: int, down: int) -> bool:
+        far = math.hypot(across - x, down - y) if label == "disc" else max(abs(across - x), abs(down - y))
+        return far < size
+
+    return [bytes(value for across in range(32) for value in (ink if inside(across, down) else ground)) for down in range(32)]
+
+
+def _png(rows: Sequence[bytes]) -> bytes:
+    """A PNG file of 8 bits a colour (RFC 2083)."""
+    header = struct.pack(">IIBBBBB", len(rows[0]) // 3, len(rows), 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
+    parts = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
