@@ -9,6 +9,7 @@ import pytest
 from fmhub import evaluation, heads
 from fmhub.errors import DataError
 from fmhub.evaluation import baselines
+from fmhub.recipe import Recipe
 
 GOOD, BAD = ["great", "lovely", "fine", "superb"], ["awful", "bad", "poor", "dreadful"]
 HEAD = heads.Classification(labels=["neg", "pos"])
@@ -103,3 +104,30 @@ def test_one_label_is_refused():
     rows = texts(10, 0).set_column(2, "target", pa.array(["pos"] * 10))
     with pytest.raises(DataError, match="one label only"):
         baselines.TfidfLogistic().fit(rows, rows, head=HEAD, seed=0)
+
+
+def test_a_probe_reads_the_frozen_backbone(tiny, reviews):
+    """On a random backbone of three layers a word still shows in the first token and the mean."""
+    from fmhub import data
+
+    tables = data.csv(str(reviews), text="review", label="stars").load().tables
+    head = heads.Classification().fit(tables["train"], Recipe())
+    spec = baselines.FrozenLogistic(str(tiny))
+    fitted = [spec.fit(tables["train"], tables["validation"], head=head, seed=seed) for seed in (0, 1)]
+    blind = tables["test"].drop_columns("target")
+    found, again = (one.predict(blind) for one in fitted)
+    assert found == again
+    assert scored(fitted[0], tables["test"], "accuracy") > 0.8
+    assert fitted[0].features(blind).shape == (len(blind), 64)
+    one = tables["train"].slice(0, 1)
+    with pytest.raises(DataError, match="one label only"):
+        spec.fit(one, one, head=head, seed=0)
+
+
+def test_probe_features_do_not_depend_on_the_order_of_rows(tiny, reviews):
+    from fmhub import data
+
+    rows = data.csv(str(reviews), text="review", label="stars").load().tables["train"]
+    features = baselines.FrozenLogistic(str(tiny))._features(rows)
+    order = np.random.default_rng(0).permutation(len(rows))
+    np.testing.assert_allclose(features(rows)[order], features(rows.take(pa.array(order))), atol=1e-5)

@@ -292,3 +292,19 @@ def test_the_evaluate_wrapper_computes_the_pure_function_offline(no_network, tmp
         assert isinstance(wrapped, evaluate.Metric)
         found = wrapped.compute(predictions=given["scores" if "scores" in pure.reads else "prediction"], references=given["target"])
         assert found == {name: pytest.approx(pure.score(given, labels))}
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_top_k_is_scikit_learns_ties_included(k):
+    from sklearn.metrics import top_k_accuracy_score
+
+    random = np.random.default_rng(k)
+    labels = tuple("abcdefg")
+    scores = np.round(random.dirichlet(np.ones(7), 400), 1) + 0.01  # many ties
+    scores /= scores.sum(1, keepdims=True)
+    target = random.choice(labels, 400)
+    table = {"scores": scores, "target": target, "prediction": target}
+    metric = metrics.get(f"top{k}_accuracy")
+    assert metric.score(table, labels) == pytest.approx(top_k_accuracy_score(target, scores, k=k, labels=list(labels)))
+    assert metric.combine(metric.statistics(table, labels).sum(0)) == pytest.approx(metric.score(table, labels))
+    assert metric.score({name: values[:1] for name, values in table.items()}, labels) in (0, 1)

@@ -128,10 +128,10 @@ def _top_rows(k: int) -> Callable[[Columns, Labels], np.ndarray]:
 
 
 def _top(k: int) -> Metric:
-    """Share of rows whose true label is among the `k` most probable, 0 to 1."""
     rows = _top_rows(k)
 
     def score(columns: Columns, labels: Labels = None) -> float:
+        """Share of rows whose true label is among the k most probable, 0 to 1."""
         return float(_mean(rows(columns, labels).sum(0)))
 
     title = f"Top-{k} accuracy"

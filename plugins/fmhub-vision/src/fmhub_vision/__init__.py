@@ -39,7 +39,7 @@ def fmhub_tasks() -> Iterator[Task]:
         source="npm emoji-datasource-twitter 16.0.0 and emoji-datasource-google 16.0.0",
         citation="The Unicode Consortium: Unicode Emoji 16.0 (categories). C. Henderson: emoji-data.",
         group="motif (an emoji with its variants of gender)",
-        sample=data.rows(samples.shapes, image="image", target="target"),
+        sample=data.rows(samples.emoji_like, image="image", target="target"),
     )
     yield Task(
         name="image-silhouettes",
@@ -57,5 +57,5 @@ def fmhub_tasks() -> Iterator[Task]:
         source="animal-mnist 0.4, animal_mnist/data/Animal_MNIST",
         citation="S. Mohammadi: Animal-MNIST, an extension to MNIST, 2025.",
         group="silhouette with its near-duplicates and mirror images",
-        sample=data.rows(samples.shapes, image="image", target="target"),
+        sample=data.rows(samples.silhouettes_like, image="image", target="target"),
     )

@@ -1,0 +1,137 @@
+"""The tasks' metadata and samples, light import, the readers of fetched sets, the pixel baseline."""
+
+import gzip
+import pickle
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fmhub_vision import emoji, fmhub_api, fmhub_tasks, samples, silhouettes
+from fmhub_vision.pixels import PixelLogistic
+
+from fmhub import FetchError, heads, stems
+from fmhub.errors import UntrustedFile
+
+TASKS = {task.name: task for task in fmhub_tasks()}
+
+
+def test_the_tasks():
+    assert list(TASKS) == ["image-classification", "image-silhouettes"]
+    assert fmhub_api == (1, 0)
+    assert all(task.family == "vision" and task.group and task.citation for task in TASKS.values())
+
+
+def test_import_is_light():
+    code = "import sys, fmhub_vision; list(fmhub_vision.fmhub_tasks()); print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"numpy", "pyarrow", "torch", "transformers", "sklearn", "PIL", "scipy"} & set(loaded) == set()
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_sample_has_every_label_and_no_picture_twice(task):
+    splits = task.sample.load()
+    for table in splits.tables.values():
+        assert set(table["target"].to_pylist()) <= set(task.head.labels)
+    assert set(splits.tables["train"]["target"].to_pylist()) == set(task.head.labels)
+    images = [image for table in splits.tables.values() for image in table["image"].to_pylist()]
+    assert len(set(images)) == len(images)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_offline_a_fetched_set_says_so_in_one_line(task, monkeypatch):
+    monkeypatch.setenv("FMHUB_OFFLINE", "1")
+    with pytest.raises(FetchError, match="FMHUB_OFFLINE"):
+        task.data.load()
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("1F9D1-200D-1F692", "1F692"),
+        ("1F468-1F3FD-200D-1F692", "1F692"),
+        ("1F6B4-200D-2640-FE0F", "1F6B4"),
+        ("1F468", "1F468"),
+        ("1F1E6-1F1E8", "1F1E6-1F1E8"),
+    ],
+)
+def test_variants_of_an_emoji_share_a_motif(code, name):
+    assert emoji.motif(code) == name
+
+
+def test_an_array_is_read_from_a_pickle_that_is_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    array = np.arange(784 * 2, dtype=np.uint8)
+    for name, held in (("array", array), ("trap", [Trap(), array]), ("two", [array, array + 1])):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(pickle.dumps(held, protocol=4)))
+    assert silhouettes.array_bytes(tmp_path / "array.gz") == array.tobytes()
+    assert silhouettes.array_bytes(tmp_path / "trap.gz") == array.tobytes()
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(UntrustedFile, match="holds 2 blocks"):
+        silhouettes.array_bytes(tmp_path / "two.gz")
+
+
+def test_near_duplicates_and_mirror_images_are_one_group():
+    images = np.zeros((5, 28, 28), np.uint8)
+    images[0, 4:14, 2:20] = 255
+    images[0, 14:20, 2:6] = 255
+    images[1] = images[0, :, ::-1]  # the mirror image
+    images[2] = images[0]
+    images[2, 4, 2:6] = 0  # four pixels less
+    images[3, 4:24, 4:24] = 255
+    images[4, 10:14, 10:26] = 255
+    assert silhouettes.groups(images) == [0, 0, 0, 3, 4]
+    assert silhouettes.groups(images, alike=0.999) == [0, 0, 2, 3, 4]
+
+
+def test_pixels_tell_the_sample_apart():
+    table = samples.shapes(("a", "b"), 60)
+    train, rest = table.slice(0, 80), table.slice(80)
+    head = heads.Classification(labels=("b", "a"))
+    found = PixelLogistic(size=8).fit(train, rest, head=head, seed=0).predict(rest.drop_columns(["target"]))
+    assert np.mean([one == other for one, other in zip(found["prediction"], rest["target"].to_pylist(), strict=True)]) > 0.8
+    assert np.allclose(np.sum(found["scores"], axis=1), 1)
+    assert [("b", "a")[int(np.argmax(row))] for row in found["scores"]] == found["prediction"]
+
+
+def test_samples_do_not_change():
+    pixels = stems.Image(size=32).pixels(samples.emoji_like())
+    assert pixels.shape == (234, 32, 32, 3)
+    assert len({row.tobytes() for row in pixels}) == 234
+
+
+@pytest.mark.real
+def test_emoji_are_the_stated_set():
+    splits = TASKS["image-classification"].data.load()
+    assert {name: len(table) for name, table in splits.tables.items()} == {
+        "train": 1262,
+        "validation": 141,
+        "test": 476,
+        "shift:google": 476,
+    }
+    _nothing_crosses(splits.tables)
+    test, shift = (splits.tables[name] for name in ("test", "shift:google"))
+    assert [f"google {group}" for group in test["group"].to_pylist()] == shift["group"].to_pylist()
+
+
+@pytest.mark.real
+def test_silhouettes_are_the_stated_set():
+    splits = TASKS["image-silhouettes"].data.load()
+    assert {name: len(table) for name, table in splits.tables.items()} == {"train": 6803, "validation": 972, "test": 1941}
+    labels = Counter(label for table in splits.tables.values() for label in table["target"].to_pylist())
+    assert set(labels) == set(silhouettes.LABELS)
+    _nothing_crosses(splits.tables)
+
+
+def _nothing_crosses(tables: dict[str, pa.Table]) -> None:
+    held = {name: (set(table["image"].to_pylist()), set(table["group"].to_pylist())) for name, table in tables.items()}
+    for one in ("train", "validation"):
+        for other in ("test", "shift:google"):
+            if other in held:
+                assert not held[one][0] & held[other][0]
+                assert not held[one][1] & held[other][1]
