@@ -42,7 +42,7 @@ class Recipe:
     """Share of all steps over which the learning rate rises from 0."""
     batch: int = 32
     """Examples in one optimiser step, at most."""
-    budget: int = 16384
+    budget: int = 4096
     """Units (tokens, pixels, frames: what the stem counts) in one forward pass, padding included; a larger batch is cut into parts."""
     accumulate: int = 1
     """Batches whose gradients are summed before one optimiser step."""
@@ -121,7 +121,7 @@ def _parse(kind: Any, key: str, value: Any) -> Any:
         if kind in (int, float) and not low <= parsed <= high:
             raise ValueError(f"a number from {low:g} to {high:g}")
         if key == "lora.layers":
-            layers(parsed, 1 << 30)
+            layers(str(parsed), 1 << 30)
         return parsed
     except ValueError as error:
         wanted = str(error) if str(error).startswith(("one of", "a number")) else f"a value of type {getattr(kind, '__name__', kind)}"

@@ -49,7 +49,7 @@ def load(path: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | No
         return None
     groups: dict[str, dict[str, torch.Tensor]] = {}
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
             for key in file.keys():  # noqa: SIM118 - not a mapping
                 group, _, name = key.partition("/")
