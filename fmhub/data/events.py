@@ -92,7 +92,7 @@ def _times(events: pa.Table) -> np.ndarray:
         raise DataError(f"its time is neither seconds nor an ISO date, all with a time zone or none ({str(error)[:100]}).") from None
     _refuse(~np.isfinite(seconds), "no time")
     _refuse(seconds > time.time() + DAY, "a time that lies in the future")
-    return seconds
+    return np.asarray(seconds, dtype=np.float64)
 
 
 def _zoned(column: pa.Array) -> bool:

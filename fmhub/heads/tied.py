@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,11 @@ class Scored:
 class Tied(nn.Module):
     """state -> W state + b, times every item's vector, plus the item's own bias."""
 
+    items: Callable[[], torch.Tensor]
+
     def __init__(self, width: int, stem: Any, prior: Sequence[float], dropout: float) -> None:
         super().__init__()
-        self.__dict__["stem"] = stem  # shared, not owned: its parameters are the stem's
+        self.__dict__["items"] = stem.table  # shared, not owned: its parameters are the stem's
         self.turn = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.tensor(prior))
         self.dropout = nn.Dropout(dropout)
@@ -41,5 +43,5 @@ class Tied(nn.Module):
             states = features.x[mask]
         else:
             states = features.x[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
-        logits = nn.functional.linear(self.dropout(self.turn(states)), self.stem.table()[:-1], self.bias)
+        logits = nn.functional.linear(self.dropout(self.turn(states)), self.items()[:-1], self.bias)
         return Scored(logits, mask, features.batch["met"])

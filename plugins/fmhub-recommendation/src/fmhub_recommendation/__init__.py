@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.recipe import Lora
+from fmhub.task import Reads
 from fmhub_recommendation import movielens, samples
 
 fmhub_api = (1, 0)
@@ -20,7 +21,7 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="Ranks all films that a person has not rated by what was rated so far, in order; every person's last one is the test.",
         data=data.Histories(data.rows(movielens.ratings)),
         stem=stems.Events(),
-        head=heads.Ranking(horizon=5),
+        head=heads.Ranking(horizon=5, reads=Reads("all", layers=(-5,))),
         metrics=("ndcg_10", "hr_10", "hr_5", "hr_1", "mrr", "coverage"),
         recipe=Recipe(epochs=4, lr=1e-3, length=50, batch=16, lora=Lora(rank=8)),
         baselines=(
