@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
@@ -108,9 +109,12 @@ def _usable(path: Path) -> Path:
 
 
 def _check_api(entry: directory.Entry) -> None:
-    major, _, minor = entry.api.partition(".")
-    if not (major == str(API_VERSION[0]) and minor.isdigit() and int(minor) <= API_VERSION[1]):
-        have = ".".join(map(str, API_VERSION))
+    have = ".".join(map(str, API_VERSION))
+    try:
+        asked = SpecifierSet(f"~={entry.api}" if entry.api[:1].isdigit() else entry.api)
+    except InvalidSpecifier:
+        raise FmhubError(f"Plugin directory: {entry.name} has api = {entry.api!r}, which is no version and no range.") from None
+    if not asked.contains(have):
         raise FmhubError(f"Plugin {entry.name} needs plugin API {entry.api}, and this fmhub has {have}: upgrade the older of the two.")
 
 

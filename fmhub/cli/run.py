@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
-from fmhub.cli.output import emit_json, json_option
+from fmhub.cli.output import emit_json, json_option, note
 from fmhub.errors import FmhubError
 
 
@@ -44,6 +45,7 @@ from fmhub.errors import FmhubError
 @click.option("--track", metavar="TRACKER", help="Tell tensorboard, mlflow or wandb, too; log.jsonl is always written.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by id or folder.")
 @click.option("--output", metavar="DIR", help="Put the run's folder there (absent or empty).")
+@click.option("--install", is_flag=True, help="Install the plugin that has the task, where it is not installed.")
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(
@@ -55,6 +57,9 @@ def run(
 
     if every == bool(tasks):
         raise click.UsageError("Name one or more tasks, or --all. `fmhub tasks` lists them.")
+    install = given.pop("install")
+    for name in tasks:
+        _have(name, install)
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
@@ -79,6 +84,22 @@ def run(
         emit_json(records if len(names) > 1 else records[0])
     if failed:
         raise failed[0] if len(names) == 1 else FmhubError("\n".join(map(str, failed)))
+
+
+def _have(name: str, install: bool) -> None:
+    """Install the plugin that has the task: where the user said so, or says so now."""
+    from fmhub import hub
+
+    try:
+        hub.task(name)
+    except hub.NotInstalled as missing:
+        ask = f"{missing}\nInstall it now?"
+        if not install and not (sys.stdin.isatty() and click.confirm(ask, default=True, err=True)):
+            raise
+        from fmhub import installing
+
+        installing.install([missing.plugin], say=note)
+        hub.refresh()
 
 
 def _spread(names: list[str], options: dict[str, Any]) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmhub import backbones, hub, stems
-from fmhub.backbones.adapter import trainable
+from fmhub.backbones.adapter import kept
 from fmhub.backbones.load import Backbone, load
 from fmhub.data.parts import limit
 from fmhub.recipe import override
@@ -163,7 +163,7 @@ class Subject:
     def digest(self, network: Network) -> str:
         """One hash over every trained bit, and over what is predicted with them."""
         found = hashlib.sha256()
-        for name, tensor in sorted(trainable(network).items()):
+        for name, tensor in sorted(kept(network).items()):
             found.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         found.update(canonical(self.predictions(network, self.few)))
         return found.hexdigest()
