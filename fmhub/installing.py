@@ -126,7 +126,8 @@ def resolve(asked: Sequence[str], work: Path, *, upgrade: bool = False) -> list[
         found = report(["--constraint", str(work / "constraints.txt"), *(["--upgrade"] if upgrade else []), *asked], work)
     except FmhubError as error:
         raise FmhubError(f"{_conflict(asked, work) or error}\nNothing was changed.") from None
-    return [change_of(item) for item in found]
+    changes = [change_of(item) for item in found]
+    return [change for change in changes if change.requested or change.before != change.after]
 
 
 def refuse(changes: Sequence[Change], wanted: Sequence[Wanted], work: Path) -> None:

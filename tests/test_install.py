@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -248,6 +249,72 @@ def test_what_cannot_be_found(arguments: list[str], said: str, tmp_path: Path, m
     monkeypatch.setenv("FMHUB_REGISTRY", str(folder.parent))
     assert main(["install", "--", *arguments]) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def uv(place: Place) -> dict[str, str]:
+    """The environment of `place` as uv makes them: without pip. The variables that point uv at its index."""
+    where = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if where is None:
+        pytest.skip("uv is not installed (extra `test`)")
+    (place.pure / "nopip.pth").write_text("import sys; sys.modules['pip'] = None\n")
+    path = f"{Path(where).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(place.index), "UV_CACHE_DIR": str(place.root / "cache")}
+
+
+def test_without_pip_uv_does_the_same(place: Place, uv: dict[str, str]) -> None:
+    make_wheel(place.index, "fmhub-made", requires=["made-helper>=2"], code="import made_helper\n" + GOOD)
+    make_wheel(place.index, "made-helper", "2.1", code="", point=False)
+    place.list("fmhub-made")
+    before = place.freeze()
+    dry = place.fmhub("install", "fmhub-made", "--dry-run", **uv)
+    assert dry.returncode == 0, dry.stderr
+    assert "would install made-helper 2.1 (new)" in dry.stderr and place.freeze() == before
+    done = place.fmhub("install", "fmhub-made", **uv)
+    assert done.returncode == 0, done.stderr
+    assert "installed-one" in place.fmhub("tasks").stdout
+    done = place.fmhub("install", make_wheel(place.root, "fmhub-made", "1.1", code=GOOD.replace("installed-one", "newer-one")), **uv)
+    assert done.returncode == 0, done.stderr
+    assert "newer-one" in place.fmhub("tasks").stdout
+    assert place.fmhub("uninstall", "fmhub-made", **uv).stdout == "Removed fmhub-made 1.1\n"
+
+
+def test_without_pip_uv_refuses_the_same(place: Place, uv: dict[str, str]) -> None:
+    place.list("fmhub-made")
+    make_wheel(place.index, "fmhub-made", requires=["transformers<5"])
+    make_wheel(place.index, "transformers", "4.0", point=False)
+    before = place.freeze()
+    done = place.fmhub("install", "fmhub-made", **uv)
+    assert done.returncode == 1 and "transformers" in done.stderr and "Nothing was changed." in done.stderr
+    assert place.fmhub("install", make_wheel(place.root, "fmhub-bad", code=BAD), **uv).returncode == 1
+    assert place.freeze() == before
+    nothing = place.fmhub("install", "fmhub-made", **{**uv, "PATH": "/nowhere"})
+    assert "has neither pip nor uv" in nothing.stderr
+
+
+def test_upgrade_takes_the_newer_release(place: Place) -> None:
+    place.list("fmhub-made")
+    make_wheel(place.index, "fmhub-made", "1.0")
+    assert place.fmhub("install", "fmhub-made", "--yes").returncode == 0
+    make_wheel(place.index, "fmhub-made", "1.1", code=GOOD.replace("installed-one", "newer-one"))
+    assert "Nothing to do: fmhub-made is installed." in place.fmhub("install", "fmhub-made").stderr
+    dry = place.fmhub("install", "fmhub-made", "--upgrade", "--dry-run")
+    assert "would install fmhub-made 1.0 -> 1.1" in dry.stderr
+    assert "installed-one" in place.fmhub("tasks").stdout
+    done = place.fmhub("install", "fmhub-made", "--upgrade", "--yes", "--json")
+    assert json.loads(done.stdout) == [{"name": "fmhub-made", "before": "1.0", "after": "1.1", "requested": True}]
+    assert "newer-one" in place.fmhub("tasks").stdout
+
+
+def test_run_installs_what_is_missing_only_when_told(place: Place) -> None:
+    place.list("fmhub-made")
+    make_wheel(place.index, "fmhub-made")
+    said = place.fmhub("run", "installed-one")
+    assert said.returncode == 2
+    assert "Task 'installed-one' is in plugin fmhub-made, which is not installed. Install it: fmhub install fmhub-made" in said.stderr
+    done = place.fmhub("run", "installed-one", "--install", FMHUB_OFFLINE="")  # its parts are none, so it cannot run, but it is there now
+    assert "installs fmhub-made 1.0 (new)" in done.stderr and done.returncode == 1
+    assert "installed-one" in place.fmhub("tasks").stdout
 
 
 def test_a_wheel_with_an_odd_name(tmp_path: Path) -> None:
