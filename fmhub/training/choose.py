@@ -36,7 +36,7 @@ TOLERANCE = 0.015
 BUDGET = 480.0
 """Seconds of training that `auto` aims at where no --budget is given: what a shipped task may take."""
 PILOT = (256, 1024)
-"""Least and most training rows of a pilot of `--fast`; between them a quarter of the training part."""
+"""Least and most training rows of a pilot of `--fast`, and most rows that judge it; between them a quarter of the training part."""
 STEPS = 4
 """Steps that are timed, after one that warms up."""
 
@@ -150,7 +150,7 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
     train, validation = rows.parts[0]["train"], rows.parts[0]["validation"]
     least, most = PILOT
     size = min(len(train), max(least, min(most, len(train) // 4)))
-    splits = {"train": limit(train, size), "validation": limit(validation, min(len(validation), most))}
+    splits = {"train": limit(train, size), "validation": limit(validation, min(len(validation), size))}
     count = load().layer_count
     ranking = metrics.get(plan.task.metrics[0])
     tried: list[dict[str, Any]] = []
