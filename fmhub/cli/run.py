@@ -37,6 +37,7 @@ from fmhub.errors import FmhubError
 )
 @click.option("--budget", metavar="TIME", help="Adapt as many layers, for as many epochs, as fit into 90s, 10m or 1h.")
 @click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")
+@click.option("--random-weights", is_flag=True, help="The same backbone from a random start: does pretraining help?")
 @click.option("--no-baseline", "baseline", flag_value=False, default=True, help="Leave the classical baselines out.")
 @click.option("--processes", type=int, default=1, metavar="N", help="Train in N processes that share every batch.")
 @click.option(
