@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# one thread a process: two workers of two threads each wait for one another on two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,13 +155,19 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def distribution(site: Path) -> Callable[..., str]:
-    """`distribution("fmhub-sms", CODE)` installs a made-up plugin in `site`, as real metadata and a real module; returns its module's name."""
+    """`distribution("fmhub-sms", CODE)` installs a made-up plugin in `site`, with real metadata and a real module, whose name it returns."""
 
     def make(name: str, code: str, *, version: str = "1.0", point: str = "", requires: Sequence[str] = (), group: str = "fmhub") -> str:
         module = name.lower().replace("-", "_").replace(".", "_")
         info = site / f"{module}-{version}.dist-info"
         info.mkdir()
-        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Summary: made up", *(f"Requires-Dist: {one}" for one in requires)]
+        lines = [
+            "Metadata-Version: 2.1",
+            f"Name: {name}",
+            f"Version: {version}",
+            "Summary: made up",
+            *(f"Requires-Dist: {one}" for one in requires),
+        ]
         (info / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (info / "entry_points.txt").write_text(f"[{group}]\n{point or module} = {module}{':command' if 'command' in group else ''}\n")
         (site / f"{module}.py").write_text(TASK + code, encoding="utf-8")
