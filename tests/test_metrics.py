@@ -284,8 +284,8 @@ def test_the_evaluate_wrapper_computes_the_pure_function_offline(no_network, tmp
     }
     numbers = {"prediction": rng.normal(size=30), "target": rng.normal(size=30)}
     for name in metrics.names():
-        if name == "f1":
-            continue  # three labels here
+        if name == "f1" or metrics.get(name).kind == "other":
+            continue  # three labels here; boxes and rankings have tests of their own
         pure = metrics.get(name)
         given, labels = (numbers, None) if pure.kind == "number" else (table, LABELS)
         wrapped = metrics.as_evaluate(name, labels)

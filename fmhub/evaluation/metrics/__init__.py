@@ -12,6 +12,7 @@ from fmhub.evaluation.metrics.base import Columns, Labels, Metric
 __all__ = ["Columns", "Labels", "Metric", "as_evaluate", "get", "names"]
 
 _ROOMS = {
+    "detection": ("ap50", "ap75", "map"),
     "classification": ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc"),
     "probability": ("auc", "brier", "ece", "log_loss", "top3_accuracy", "top5_accuracy"),
     "ranking": ("coverage", "hr_1", "hr_10", "hr_5", "mrr", "ndcg_10"),

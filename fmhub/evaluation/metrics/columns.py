@@ -39,9 +39,7 @@ def _array(values: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
     if len(filled) == len(values) and filled and all(_numbers(value) for value in filled) and len({len(value) for value in filled}) == 1:
         return np.asarray(values, dtype=np.float64)
-    array = np.empty(len(values), dtype=object)
-    array[:] = list(values)
-    return array
+    return np.fromiter(values, dtype=object, count=len(values))  # one item a row, also where rows are lists of one length
 
 
 def _numbers(value: Any) -> bool:
@@ -55,7 +53,7 @@ def take(table: Columns, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def numbers(table: Columns, name: str) -> np.ndarray:
     """(n,) float64 of a column; a `DataError` names the first row that is no finite number."""
-    values = _column(table, name)
+    values = column(table, name)
     try:
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -69,7 +67,7 @@ def numbers(table: Columns, name: str) -> np.ndarray:
 
 def probabilities(table: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """((n, k) float64 rows that sum to 1 within float32, (n,) index of the true label). Raises `DataError` for anything else."""
-    scores = _column(table, "scores")
+    scores = column(table, "scores")
     if labels is None:
         raise DataError("A metric of probabilities needs the labels, in the order of the scores.")
     if scores.ndim != 2 or scores.shape[1] != len(labels):
@@ -96,14 +94,14 @@ def codes(table: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarray, list[
 
 
 def _labels(table: Columns, name: str) -> list[str]:
-    values = _column(table, name)
+    values = column(table, name)
     missing = [value is None or value != value for value in values]
     if any(missing):
         raise DataError(f"Column {name!r} has no label in row {_first(table, missing)}.")
     return [str(value) for value in values]
 
 
-def _column(table: Columns, name: str) -> np.ndarray:
+def column(table: Columns, name: str) -> np.ndarray:
     if name not in table:
         raise DataError(f"The prediction table has no column {name!r}.")
     values: np.ndarray = np.asarray(table[name])
