@@ -155,7 +155,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def distribution(site: Path) -> Callable[..., str]:
-    """`distribution("fmhub-sms", CODE)` installs a made-up plugin in `site`, with real metadata and a real module, whose name it returns."""
+    """`distribution("fmhub-sms", CODE)` puts a made-up plugin, metadata and module, into `site` and returns the module's name."""
 
     def make(name: str, code: str, *, version: str = "1.0", point: str = "", requires: Sequence[str] = (), group: str = "fmhub") -> str:
         module = name.lower().replace("-", "_").replace(".", "_")
