@@ -44,8 +44,47 @@ def show(task: str | None, as_json: bool) -> None:
         click.echo(("\n" if number else "") + _heading(one))
         table(_COLUMNS, [_row(entry) for entry in one["entries"]])
         for entry in one["entries"]:
-            if entry["problem"]:
-                click.echo(f"not ranked: {entry['name']}: {entry['problem']}")
+            for what, words in (("not ranked", "problem"), ("declares contamination", "contamination"), ("near-copy of", "copy_of")):
+                if entry[words]:
+                    click.echo(f"{what}: {entry['name']}: {entry[words]}")
+
+
+@leaderboard.command()
+@json_option
+def overall(as_json: bool) -> None:
+    """Compare systems across tasks by normalised scores: floor 0, reference run 1, means within families, then across.
+
+    A task that was not tried counts as the floor. The win rate looks at the others on the board; the mean does not.
+    """
+    from fmhub.leaderboard import overall, store
+
+    found = overall.overall(store.board())
+    if as_json:
+        emit_json(found)
+        return
+    if not found["systems"]:
+        click.echo("No entry has a normalised score yet: those need a task with frozen references.")
+        return
+    click.echo(f"Mean normalised score over {len(found['tasks'])} tasks of {len(set(found['tasks'].values()))} families")
+    table(("rank", "system", "mean", "win rate", "tasks tried"), [_overall_row(row) for row in found["systems"]])
+
+
+def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    from fmhub.cli.show import interval
+
+    return row["rank"], row["system"], interval(row), "" if row["win_rate"] is None else f"{row['win_rate']:.2f}", row["tasks"]
+
+
+@leaderboard.command()
+@click.argument("run")
+@click.argument("reason")
+def declare(run: str, reason: str) -> None:
+    """Declare that test examples of RUN may have reached its backbone, and why: it is flagged and left out of means."""
+    from fmhub.leaderboard import store
+    from fmhub.runs import folder
+
+    store.add(folder.find_last(run), reason)
+    click.echo("Declared. Thank you.")
 
 
 @leaderboard.command()
@@ -88,7 +127,7 @@ def receipt() -> None:
     emit_json(head)
 
 
-_COLUMNS = ("rank", "entry", "kind", "score", "train rows", "trained params", "train", "samples/s", "peak memory")
+_COLUMNS = ("rank", "entry", "kind", "score", "normalised", "train rows", "trained params", "train", "samples/s", "peak memory")
 
 
 def _heading(one: dict[str, Any]) -> str:
@@ -105,6 +144,7 @@ def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
         entry["name"],
         "baseline" if entry["kind"] == "baseline" else "run",
         interval(entry["score"]),
+        interval(entry["normalised"]) if entry["normalised"] else "",
         entry["train"],
         f"{cost['trainable_parameters']:,}" if "trainable_parameters" in cost else "",
         seconds(cost["train_seconds"]) if "train_seconds" in cost else "",

@@ -54,7 +54,7 @@ def estimates(metrics: Sequence[Metric], columns: Columns, labels: Labels = None
 
 
 def paired(metric: Metric, ours: Columns, theirs: Columns, labels: Labels = None, *, folds: Folds = "pooled",
-           resamples: int = RESAMPLES) -> Estimate:  # fmt: skip
+           resamples: int = RESAMPLES, level: float = LEVEL) -> Estimate:  # fmt: skip
     """Ours minus theirs on the same resamples: above 0 means ours is better for direction `max`, worse for `min`.
 
     Both must have predicted the same examples with the same targets; each may have seeds of its own.
@@ -71,7 +71,7 @@ def paired(metric: Metric, ours: Columns, theirs: Columns, labels: Labels = None
         for stream, cells in enumerate(sides, start=1)
     ]
     drawn = _draw(samplers, len(keys), resamples)
-    return _estimate(None, value, drawn[0] - drawn[1], len(keys))
+    return _estimate(None, value, drawn[0] - drawn[1], len(keys), level)
 
 
 def unit_keys(columns: Columns) -> list[str]:
@@ -189,7 +189,7 @@ def _draw(samplers: Sequence[Sampler], units: int, resamples: int) -> list[np.nd
     return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 
-def _estimate(metric: Metric | None, value: float, drawn: np.ndarray | None, units: int) -> Estimate:
+def _estimate(metric: Metric | None, value: float, drawn: np.ndarray | None, units: int, level: float = LEVEL) -> Estimate:
     """Percentiles of the resamples; those where the metric is undefined are left out, and more than half of them leave none."""
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "note": "undefined on these rows"}
@@ -198,7 +198,7 @@ def _estimate(metric: Metric | None, value: float, drawn: np.ndarray | None, uni
     finite = drawn[np.isfinite(drawn)]
     if len(finite) * 2 < len(drawn):
         return {"value": value, "low": None, "high": None, "note": "undefined on most resamples: no interval"}
-    tail = _tail(units)
+    tail = _tail(units, level)
     low, high = np.quantile(finite, [tail, 1 - tail])
     if metric and low == high == value:
         low, high = _at_the_end(metric, value, units)
@@ -211,8 +211,8 @@ def _at_the_end(metric: Metric, value: float, units: int) -> tuple[float, float]
     return (max(metric.low, value - spare), min(metric.high, value + spare)) if value in (metric.low, metric.high) else (value, value)
 
 
-def _tail(units: int) -> float:
+def _tail(units: int, level: float = LEVEL) -> float:
     """The share cut off at each end: smaller for few units, as Student's t is wider than the normal (Hesterberg 2015, arXiv:1411.5279)."""
     from scipy.stats import norm, t
 
-    return float(norm.sf(t.isf((1 - LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1))))
+    return float(norm.sf(t.isf((1 - level) / 2, units - 1) * np.sqrt(units / (units - 1))))

@@ -30,14 +30,15 @@ def evaluate(table: pa.Table, wanted: Sequence[str | metrics.Metric], labels: Se
 
 
 def difference(ours: pa.Table, theirs: pa.Table, metric: str | metrics.Metric, labels: Sequence[str] | None = None, *,
-               folds: intervals.Folds = "pooled", resamples: int = intervals.RESAMPLES) -> dict[str, Any]:  # fmt: skip
+               folds: intervals.Folds = "pooled", resamples: int = intervals.RESAMPLES,
+               level: float = intervals.LEVEL) -> dict[str, Any]:  # fmt: skip
     """{value, low, high} of ours minus theirs, paired on the same resamples of the same examples.
 
     The sign is the plain one: for a metric with direction `min` (an error) ours is better where it is below 0;
     `better` says it for any metric.
     """
     read = (_one_split(columns(ours)), _one_split(columns(theirs)))
-    return dict(intervals.paired(metrics.get(metric), *read, labels, folds=folds, resamples=resamples))
+    return dict(intervals.paired(metrics.get(metric), *read, labels, folds=folds, resamples=resamples, level=level))
 
 
 def better(found: dict[str, Any], metric: str | metrics.Metric) -> bool | None:

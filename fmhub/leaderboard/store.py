@@ -1,25 +1,16 @@
-"""The local board: add a run's folder, read ranked tables.
-
-Entries share a table only where task, version and data fingerprint are the same; an entry whose run is not done, whose
-test part is cut or whose targets are not the table's is shown unranked, with the reason.
-"""
+"""The board's entries: add a run's folder, read ranked tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
-from fmhub.evaluation import better, difference, metrics
-from fmhub.evaluation.declared import declared
-from fmhub.leaderboard import entries, log
+from fmhub.leaderboard import entries, log, tables
 from fmhub.leaderboard.schema import ENTRIES, PREDICTIONS, database, writing
-from fmhub.leaderboard.statistics import ranks
 
 
 def add(folder: Path | str, contamination: str = "") -> list[str]:
@@ -53,15 +44,13 @@ def receipt() -> dict[str, Any] | None:
 
 
 def board(task: str | None = None) -> list[dict[str, Any]]:
-    """One ranked table for each task, version and fingerprint, or those of `task` (full or bare name) alone.
+    """One ranked table for each task, version and fingerprint, or those of `task` (full or bare name) alone: see `tables.table`.
 
-    A table is {task, version, fingerprint, family, metric, direction, unit, entries}; an entry {rank, kind, name, run, id,
-    score, scores, normalised, cost, train, backbone, problem, ...}, best first, unranked ones (rank null) last.
     Raises `UsageError` for a task without entries, with the nearest names.
     """
     with database() as engine:
         rows = _rows(engine, task)
-        return [_table(list(group), engine) for _, group in groupby(sorted(rows, key=_key), key=_key)]
+        return [tables.table(list(group), engine) for _, group in groupby(sorted(rows, key=_key), key=_key)]
 
 
 def _rows(engine: sa.Engine, task: str | None) -> list[dict[str, Any]]:
@@ -79,76 +68,3 @@ def _rows(engine: sa.Engine, task: str | None) -> list[dict[str, Any]]:
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["task"], row["version"], row["fingerprint"]
-
-
-def _table(rows: list[dict[str, Any]], engine: sa.Engine) -> dict[str, Any]:
-    first = next((row for row in rows if not row["problem"]), rows[0])
-    name = first["metric"]
-    for row in rows:
-        row["problem"] = row["problem"] or _stranger(row, first)
-    plugin, _, task = first["task"].partition(":")
-    metric = next(iter(declared({"metrics": [name], "task": {"plugin": plugin, "name": task}})), None)
-    ranked = [row for row in rows if not row["problem"]]
-    unranked = [row for row in rows if row["problem"]]
-    if metric is not None:
-        ranked.sort(key=lambda row: _score(row, name)["value"], reverse=metric.direction == "max")
-        places: Iterable[int | None] = ranks(ranked, _Pairs(engine, ranked, metric).apart)
-    else:
-        unranked, ranked, places = rows, [], []
-    listed = [(place, row) for place, row in zip(places, ranked, strict=True)] + [(None, row) for row in unranked]
-    return {
-        **{key: first[key] for key in ("task", "version", "fingerprint", "family", "metric")},
-        "direction": metric.direction if metric else None,
-        "unit": metric.unit if metric else "",
-        "entries": [_shown(place, row, name) for place, row in listed],
-    }
-
-
-def _stranger(row: dict[str, Any], first: dict[str, Any]) -> str:
-    """Why an entry cannot stand in the table that `first` opened, or nothing."""
-    if row["truth"] != first["truth"]:
-        return "its test examples or targets are not those of this table"
-    if row["metric"] != first["metric"]:
-        return f"it was ranked by {row['metric']}, not by {first['metric']}"
-    if _score(row, row["metric"])["value"] is None:
-        return f"{row['metric']} is undefined for it"
-    return ""
-
-
-def _score(row: dict[str, Any], metric: str) -> dict[str, Any]:
-    score: dict[str, Any] = row["scores"].get("test", {}).get(metric, {"value": None, "low": None, "high": None, "n": 0})
-    return score
-
-
-class _Pairs:
-    """Paired comparisons of entries of one table; each prediction table is read once."""
-
-    def __init__(self, engine: sa.Engine, rows: list[dict[str, Any]], metric: metrics.Metric) -> None:
-        self.engine, self.metric = engine, metric
-        self.labels = {row["id"]: row["labels"] or None for row in rows}
-        self._tables: dict[str, pa.Table] = {}
-
-    def apart(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
-        """Whether the paired interval of left minus right excludes 0."""
-        if left["predictions"] == right["predictions"]:
-            return False
-        found = difference(self._table(left), self._table(right), self.metric, self.labels[left["id"]])
-        return better(found, self.metric) is not None
-
-    def _table(self, row: dict[str, Any]) -> pa.Table:
-        key = row["predictions"]
-        if key not in self._tables:
-            with self.engine.connect() as connection:
-                content = connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == key))
-            self._tables[key] = entries.unpacked(content or b"")
-        return self._tables[key]
-
-
-def _shown(place: int | None, row: dict[str, Any], metric: str) -> dict[str, Any]:
-    manifest = row["manifest"]
-    return {
-        "rank": place, "kind": row["kind"], "name": row["name"], "run": row["run"], "id": row["id"], "score": _score(row, metric),
-        "scores": row["scores"], "cost": manifest.get("cost"), "train": (manifest.get("data") or {}).get("train"),
-        "backbone": (manifest.get("backbone") or {}).get("name"), "environment": manifest.get("environment"),
-        "hashes": manifest.get("hashes"), "problem": row["problem"],
-    }  # fmt: skip

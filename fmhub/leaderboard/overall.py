@@ -1,0 +1,50 @@
+"""The overall board: systems compared across tasks by their normalised scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from fmhub.leaderboard import references
+from fmhub.leaderboard.statistics import means
+
+
+def overall(tables: Sequence[dict[str, Any]], universe: dict[tuple[str, str], str] | None = None) -> dict[str, Any]:
+    """{tasks: {task: family}, systems: [{system, rank, value, low, high, families, win_rate, tasks}]}, best first.
+
+    A system is a backbone with its adapters, or a baseline by name. The tasks are the installed ones that have frozen
+    references, so that nobody's entry changes another's mean. Several entries of a system on one task are averaged (the best
+    of many draws is no estimate); a task where all failed, or that was not tried, counts as the floor, and `tasks` says how
+    many were tried; one where contamination was declared is left out of the mean.
+    """
+    universe = references.universe() if universe is None else universe
+    families = {task: family for (task, _), family in universe.items()}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for table in tables:
+        if (table["task"], table["version"]) in universe:
+            for entry in table["entries"]:
+                if not entry["copy_of"]:
+                    found[entry["system"]][table["task"]].append(entry)
+    values = {
+        system: {task: value for task, held in tasks.items() if (value := _value(held)) is not ...} for system, tasks in found.items()
+    }
+    rows = means({system: held for system, held in values.items() if held}, families)
+    return {
+        "tasks": families,
+        "systems": [
+            {"system": system, **row, "tasks": sum(one is not None for one in values[system].values())} for system, row in rows.items()
+        ],
+    }
+
+
+def _value(held: list[dict[str, Any]]) -> Any:
+    """The mean of a system's entries on one task; None where contamination is declared, ... where no reference applies."""
+    clean = [entry["normalised"] for entry in held if entry["normalised"] and not entry["contamination"]]
+    if clean:
+        return {key: sum(one[key] for one in clean) / len(clean) for key in ("value", "low", "high")}
+    if any(entry["contamination"] for entry in held):
+        return None
+    if all(entry["problem"] for entry in held):
+        return {"value": 0.0, "low": 0.0, "high": 0.0}
+    return ...

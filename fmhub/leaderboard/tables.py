@@ -1,0 +1,165 @@
+"""One task's table: ranked, normalised, copies folded, costs compared.
+
+Entries share a table only where task, version and data fingerprint are the same; an entry whose run is not done, whose
+test part is cut or whose targets are not the table's is shown unranked, with the reason. A near-copy of an earlier entry
+and one that declares contamination have the rank they would have, and count for nobody else's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from fmhub.evaluation import better, difference, metrics
+from fmhub.evaluation.declared import declared
+from fmhub.evaluation.metrics.columns import columns
+from fmhub.leaderboard import copies, entries, references
+from fmhub.leaderboard.schema import PREDICTIONS
+from fmhub.leaderboard.statistics import COSTS, LEVEL, RESAMPLES, front, normalised, ranks, standing
+
+_apart: dict[tuple[str, str, str], bool] = {}
+_copied: dict[tuple[str, str], bool] = {}
+"""What was compared once: keys are hashes of predictions, so that an answer never changes."""
+
+
+def table(rows: list[dict[str, Any]], engine: sa.Engine) -> dict[str, Any]:
+    """{task, version, fingerprint, family, metric, direction, unit, entries} of the entries of one task, version and fingerprint.
+
+    An entry is {rank, kind, name, run, id, score, scores, normalised, cost, front, copy_of, contamination, problem, ...}, best
+    first, unranked ones (rank null) last. `front` names the costs at which no entry is both better and cheaper.
+    """
+    rows = sorted(rows, key=lambda row: row["number"])
+    first = next((row for row in rows if not row["problem"]), rows[0])
+    name = first["metric"]
+    for row in rows:
+        row["problem"] = row["problem"] or _stranger(row, first)
+        row["copy_of"], row["contamination"] = None, row["manifest"].get("contamination")
+    metric = _metric(first["task"], name)
+    ranked = [row for row in rows if not row["problem"]] if metric is not None else []
+    unranked = [row for row in rows if row not in ranked]
+    listed: list[tuple[int | None, dict[str, Any]]] = []
+    if metric is not None and ranked:
+        listed = list(_ranked(ranked, metric, _Pairs(engine, metric)))
+    shown = [_shown(place, row, name) for place, row in [*listed, *((None, row) for row in unranked)]]
+    if metric is not None:
+        _mark_fronts(shown, metric)
+    return {
+        **{key: first[key] for key in ("task", "version", "fingerprint", "family", "metric")},
+        "direction": metric.direction if metric else None,
+        "unit": metric.unit if metric else "",
+        "entries": shown,
+    }
+
+
+def _metric(full: str, name: str) -> metrics.Metric | None:
+    plugin, _, task = full.partition(":")
+    return next(iter(declared({"metrics": [name], "task": {"plugin": plugin, "name": task}})), None)
+
+
+def _ranked(rows: list[dict[str, Any]], metric: metrics.Metric, pairs: _Pairs) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(rank, row), best first; what does not count stands where it would stand."""
+    _fold(rows, pairs)
+    sign = -1 if metric.direction == "max" else 1
+    rows = sorted(rows, key=lambda row: (sign * _score(row, metric.name)["value"], row["number"]))
+    counted = [row for row in rows if not row["copy_of"] and not row["contamination"]]
+    places = dict(zip((row["id"] for row in counted), ranks(counted, pairs.apart), strict=True))
+    above: list[dict[str, Any]] = []
+    for row in rows:
+        if row["id"] in places:
+            above.append(row)
+        yield places.get(row["id"]) or standing(row, above, [places[one["id"]] for one in above], pairs.apart), row
+
+
+def _fold(rows: list[dict[str, Any]], pairs: _Pairs) -> None:
+    """Each near-copy names the earliest entry that it repeats; a contamination that one of them declares is all of theirs."""
+    originals: list[dict[str, Any]] = []
+    for row in rows:
+        original = next((one for one in originals if pairs.copied(one, row)), None)
+        if original is None:
+            originals.append(row)
+            continue
+        row["copy_of"] = original["id"]
+        original["contamination"] = original["contamination"] or row["contamination"]
+    declared_by = {one["id"]: one["contamination"] for one in originals}
+    for row in rows:
+        row["contamination"] = row["contamination"] or declared_by.get(row["copy_of"])
+
+
+def _mark_fronts(shown: list[dict[str, Any]], metric: metrics.Metric) -> None:
+    counted = {entry["id"]: entry for entry in shown if entry["rank"] is not None and not entry["copy_of"]}
+    for cost in COSTS:
+        priced = {key: value for key, entry in counted.items() if isinstance(value := (entry["cost"] or {}).get(cost), (int, float))}
+        points = {key: (counted[key]["score"]["value"], value) for key, value in priced.items()}
+        for key in front(points, more_is_better=metric.direction == "max"):
+            counted[key]["front"].append(cost)
+
+
+def _stranger(row: dict[str, Any], first: dict[str, Any]) -> str:
+    """Why an entry cannot stand in the table that `first` opened, or nothing."""
+    if row["truth"] != first["truth"]:
+        return "its test examples or targets are not those of this table"
+    if row["metric"] != first["metric"]:
+        return f"it was ranked by {row['metric']}, not by {first['metric']}"
+    if _score(row, row["metric"])["value"] is None:
+        return f"{row['metric']} is undefined for it"
+    return ""
+
+
+def _score(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    score: dict[str, Any] = row["scores"].get("test", {}).get(metric, {"value": None, "low": None, "high": None, "n": 0})
+    return score
+
+
+class _Pairs:
+    """Comparisons of two entries of one table by their predictions; each comparison is made once in a process."""
+
+    def __init__(self, engine: sa.Engine, metric: metrics.Metric) -> None:
+        self.metric = metric
+        self.read = functools.cache(functools.partial(_read, engine))
+        self.columns = functools.cache(lambda sha256: columns(self.read(sha256)))
+
+    def apart(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
+        """Whether the paired interval of left minus right excludes 0."""
+        one, other = left["predictions"], right["predictions"]
+        if one == other:
+            return False
+        key = (one, other, f"{left['task']} {self.metric.name}")
+        if key not in _apart:
+            found = difference(
+                self.read(one), self.read(other), self.metric, left["labels"] or None, resamples=RESAMPLES, level=LEVEL
+            )  # fmt: skip
+            _apart[key] = better(found, self.metric) is not None
+        return _apart[key]
+
+    def copied(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
+        """Whether one of both is a near-copy of the other."""
+        one, other = left["predictions"], right["predictions"]
+        if one == other:
+            return True
+        if (one, other) not in _copied:
+            _copied[one, other] = copies.copied(self.columns(one), self.columns(other))
+        return _copied[one, other]
+
+
+def _read(engine: sa.Engine, sha256: str) -> pa.Table:
+    with engine.connect() as connection:
+        content = connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == sha256))
+    return entries.unpacked(content or b"")
+
+
+def _shown(place: int | None, row: dict[str, Any], metric: str) -> dict[str, Any]:
+    manifest, score = row["manifest"], _score(row, metric)
+    reference = references.find(row["task"], row["version"], row["fingerprint"], metric, own_data=bool(manifest.get("own_data")))
+    backbone = (manifest.get("backbone") or {}).get("name")
+    return {
+        "rank": place, "kind": row["kind"], "name": row["name"], "run": row["run"], "id": row["id"], "score": score,
+        "scores": row["scores"], "normalised": normalised(score, reference) if place is not None else None,
+        "system": row["name"] if row["kind"] == "baseline" else str(backbone or row["name"]), "front": [],
+        "copy_of": row["copy_of"], "contamination": row["contamination"], "cost": manifest.get("cost"),
+        "train": (manifest.get("data") or {}).get("train"), "backbone": backbone, "environment": manifest.get("environment"),
+        "hashes": manifest.get("hashes"), "problem": row["problem"],
+    }  # fmt: skip
