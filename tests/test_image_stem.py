@@ -46,7 +46,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def seen(data_: bytes, size: int = 8, **options: Any) -> np.ndarray:
-    return stems.Image(size=size, **options).pixels(table(data_))[0]
+    return stems.Image(size=size, **options).decoded(table(data_))[0][0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF"])
@@ -148,7 +148,7 @@ def bomb(side: int) -> bytes:
 )
 def test_a_bad_picture_is_refused_by_name(source: bytes, says: str) -> None:
     with pytest.raises(DataError, match=says) as caught:
-        stems.Image(size=8).pixels(table(file(halves(RED, BLUE)), source))
+        stems.Image(size=8).decoded(table(file(halves(RED, BLUE)), source))
     assert "\n" not in str(caught.value)
 
 
@@ -157,14 +157,14 @@ def test_a_bad_picture_is_refused_by_name(source: bytes, says: str) -> None:
 )
 def test_a_bad_path_is_refused_by_name(source: str | None, says: str) -> None:
     with pytest.raises(DataError, match=f"Row r0.*{says}"):
-        stems.Image(size=8).pixels(table(source))
+        stems.Image(size=8).decoded(table(source))[0]
 
 
 def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "LARGEST", 10)
     (tmp_path / "a.png").write_bytes(file(halves(RED, BLUE)))
     with pytest.raises(DataError, match="Row r0 is larger than"):
-        stems.Image(size=8).pixels(table(str(tmp_path / "a.png")))
+        stems.Image(size=8).decoded(table(str(tmp_path / "a.png")))[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -181,27 +181,27 @@ def test_paths_bytes_and_the_hubs_mapping_are_one(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(raw)
     path = str(tmp_path / "a.png")
     stem = stems.Image(size=8)
-    found = [stem.pixels(rows) for rows in (
+    found = [stem.decoded(rows)[0] for rows in (
         table(raw), table(path), table(path, column="path"), table({"bytes": raw, "path": None}), table({"bytes": None, "path": path}),
     )]  # fmt: skip
     assert all((one == found[0]).all() for one in found)
     with pytest.raises(DataError, match="no column 'image' with pictures; there are id, text"):
-        stem.pixels(table("x", column="text"))
+        stem.decoded(table("x", column="text"))[0]
 
 
 def test_many_pictures_are_kept_in_a_file_and_read_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = table(file(halves(RED, BLUE)), file(halves(BLUE, RED)))
     stem = stems.Image(size=8)
-    held = stem.pixels(rows)
+    held = stem.decoded(rows)[0]
     monkeypatch.setattr(room, "IN_MEMORY", 10)
-    assert (stem.pixels(rows) == held).all()
+    assert (stem.decoded(rows)[0] == held).all()
     kept = list((home / "cache" / "pictures").glob("*.u8"))
     assert len(kept) == 1
     monkeypatch.setattr(pictures, "decode", None)
-    assert (stem.pixels(rows) == held).all()
+    assert (stem.decoded(rows)[0] == held).all()
     kept[0].write_bytes(b"short")
     with pytest.raises(TypeError):  # a file of another size is made again
-        stem.pixels(rows)
+        stem.decoded(rows)[0]
 
 
 def test_a_batch_is_normalised_by_the_backbones_own_constants(shaped: Any) -> None:
@@ -251,8 +251,8 @@ def test_augmentation_is_decided_by_its_generator(seed: int, strength: float, mo
 
     from fmhub.stems.augment import augment
 
-    pixels = torch.rand(5, 3, 16, 12, generator=torch.Generator().manual_seed(0))
-    first, second = (augment(pixels, np.random.default_rng(seed), strength, move=move, mirror=mirror) for _ in range(2))
+    pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    first, second = (augment(pixels, np.random.default_rng(seed), strength, move=move, mirror=mirror)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == pixels.shape
     assert first.min() >= 0
@@ -267,12 +267,13 @@ def test_augmentation_that_may_not_move_keeps_every_pixel_in_place() -> None:
 
     pixels = torch.full((64, 3, 16, 16), 0.2)
     pixels[:, :, :, 8:] = 0.6
-    kept = augment(pixels, np.random.default_rng(0), 1.0, move=False)
+    kept, moved = augment(pixels, np.random.default_rng(0), 1.0, move=False)
+    assert torch.equal(moved, torch.eye(2, 3).expand(64, 2, 3))
     assert (kept[:, :, :, :8] == kept[:, :, :1, :1]).all()
     assert (kept[:, :, :, 8:] > kept[:, :, :, :8]).all()
-    mirrored = (augment(pixels, np.random.default_rng(0), 1e-9)[:, 0, 8, 2] > 0.4).float().mean()
+    mirrored = (augment(pixels, np.random.default_rng(0), 1e-9)[0][:, 0, 8, 2] > 0.4).float().mean()
     assert 0.25 < float(mirrored) < 0.75
-    assert not (augment(pixels, np.random.default_rng(0), 1e-9, mirror=False)[:, 0, 8, 2] > 0.4).any()
+    assert not (augment(pixels, np.random.default_rng(0), 1e-9, mirror=False)[0][:, 0, 8, 2] > 0.4).any()
 
 
 def test_the_stem_batches_without_change_where_nothing_is_random(shaped: Any) -> None:
@@ -310,7 +311,7 @@ def test_a_folder_of_pictures_by_label(album: Path) -> None:
     splits = opened(album).load()
     assert sum(len(part) for part in splits.tables.values()) == 40
     assert set(splits.tables["test"]["target"].to_pylist()) == {"red", "blue"}
-    assert stems.Image(size=8).pixels(splits.tables["test"]).shape[1:] == (8, 8, 3)
+    assert stems.Image(size=8).decoded(splits.tables["test"])[0].shape[1:] == (8, 8, 3)
 
 
 def test_copies_of_one_picture_stay_on_one_side(album: Path) -> None:
@@ -345,3 +346,33 @@ def test_the_stem_is_light_and_the_backbones_own() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     assert stems.own("", ["config.json", "preprocessor_config.json"]) == stems.Image()
     assert stems.own("", ["tokenizer.json", "preprocessor_config.json"]) == stems.Text()
+
+
+@pytest.mark.parametrize("shape", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_frame_says_where_a_point_went(shaped: Any, shape: Any, strength: float) -> None:
+    """A white spot of a black picture is found where the frame of the batch puts it."""
+    import torch
+
+    image = Image.new("RGB", (160, 120))
+    image.paste((255, 255, 255), (72, 40, 84, 52))
+    stem = stems.Image(size=96, shape=shape, ground=(0, 0, 0))
+    encoded = stem.encode(table(*[file(image)] * 12), shaped("dinov2"), Recipe())
+    batch = stem.batch(encoded, np.arange(12), random=np.random.default_rng(3), strength=strength)
+    assert batch["source"].tolist() == [[160, 120]] * 12
+    where = batch["frame"] @ torch.tensor([78.0, 46.0, 1.0])
+    brightness = batch["pixel_values"].sum(1).clamp(min=0) ** 4
+    axis = torch.arange(96) + 0.5
+    for row in range(12):
+        found = torch.stack([(brightness[row].sum(0) * axis).sum(), (brightness[row].sum(1) * axis).sum()]) / brightness[row].sum()
+        if strength == 0 or bool(((where[row] > 12) & (where[row] < 84)).all()):
+            assert torch.dist(found, where[row]) < 1.5
+
+
+def test_the_true_size_is_the_upright_one_even_of_a_large_jpeg(shaped: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _, sizes = stems.Image(size=8).decoded(
+        table(file(Image.new("RGB", (640, 480)), "JPEG", exif=exif), file(Image.new("RGB", (900, 500)), "JPEG"))
+    )
+    assert sizes.tolist() == [[480, 640], [900, 500]]

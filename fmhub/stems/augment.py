@@ -11,15 +11,21 @@ import numpy as np
 import torch
 
 
-def augment(pixels: torch.Tensor, random: np.random.Generator, strength: float, *, move: bool = True, mirror: bool = True) -> torch.Tensor:
-    """(n, 3, height, width) in 0 to 1, changed at `strength` 0 to 1; `move=False` leaves every pixel where it is."""
+def augment(
+    pixels: torch.Tensor, random: np.random.Generator, strength: float, *, move: bool = True, mirror: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, 3, size, size) in 0 to 1, changed at `strength` 0 to 1, and (n, 2, 3): where each point (x, y, 1) went, in pixels.
+
+    `move=False` leaves every pixel where it is.
+    """
+    moved = torch.eye(2, 3).expand(len(pixels), 2, 3)
     if move:
-        pixels = _geometry(pixels, random, strength, mirror)
+        pixels, moved = _geometry(pixels, random, strength, mirror)
     pixels = _colour(pixels, random, strength)
-    return _erased(pixels, random, strength) if move else pixels
+    return (_erased(pixels, random, strength) if move else pixels), moved
 
 
-def _geometry(pixels: torch.Tensor, random: np.random.Generator, strength: float, mirror: bool) -> torch.Tensor:
+def _geometry(pixels: torch.Tensor, random: np.random.Generator, strength: float, mirror: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Down to 40 % of the area, sides up to 4:3, 20 degrees, shear .2; what lies outside repeats the edge."""
     n = len(pixels)
     area = 1 - 0.6 * strength * random.random(n)
@@ -32,7 +38,12 @@ def _geometry(pixels: torch.Tensor, random: np.random.Generator, strength: float
     scale = np.stack([width * side, height], axis=1)[:, None, :]
     theta = torch.from_numpy(np.concatenate([turn * scale, shift[:, :, None]], axis=2)).to(pixels.dtype)
     grid = torch.nn.functional.affine_grid(theta, list(pixels.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = torch.nn.functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # theta says where an output point comes from, in units of half a side from the centre
+    turned = torch.linalg.inv(theta[:, :, :2])
+    half = pixels.shape[-1] / 2
+    shifted = half - turned @ (half * (1 + theta[:, :, 2:]))
+    return moved, torch.cat([turned, shifted], dim=2)
 
 
 def _colour(pixels: torch.Tensor, random: np.random.Generator, strength: float) -> torch.Tensor:

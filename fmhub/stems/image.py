@@ -54,16 +54,23 @@ class Image:
         """`pixels`: uint8 (rows, size, size, 3); a length is the number of patches. Raises `DataError` naming the row."""
         import numpy as np
 
+        from fmhub.stems import pictures
+
         patch = getattr(backbone.model.config, "patch_size", None)
         if not isinstance(patch, int) or self.size % patch:
             fit = f"a multiple of {patch}, such as {max(1, round(self.size / patch)) * patch}" if isinstance(patch, int) else "a patch size"
             raise UsageError(f"Backbone {backbone.name!r} cannot read pictures of size {self.size}: it needs {fit}.")
         mean, deviation = _constants(backbone)
         lengths = np.full(len(table), (self.size // patch) ** 2, np.int64)
-        return Encoded(lengths, {"pixels": self.pixels(table), "mean": mean, "deviation": deviation})
+        pixels, sizes = self.decoded(table)
+        frame = pictures.frames(sizes, self.size, self.shape)
+        return Encoded(lengths, {"pixels": pixels, "frame": frame, "source": sizes, "mean": mean, "deviation": deviation})
 
-    def pixels(self, table: pa.Table) -> np.ndarray:
-        """uint8 (rows, size, size, 3) of a table's pictures: in memory, or mapped from a file that is named after their content."""
+    def decoded(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (rows, size, size, 3) of a table's pictures and int32 (rows, 2) their true widths and heights.
+
+        In memory, or mapped from a file that is named after the pictures' content.
+        """
         import numpy as np
 
         from fmhub.stems import pictures
@@ -75,30 +82,41 @@ class Image:
         names = [f"Row {name}" for name in table.column("id").to_pylist()]
         shape = (len(sources), self.size, self.size, 3)
         if np.prod(shape) <= IN_MEMORY:
-            found = np.empty(shape, np.uint8)
-            pictures.decode(sources, names, self.size, self.shape, self.ground, found)
-            return found
-        digest = hashlib.sha256(json.dumps([1, self.size, self.shape, list(self.ground)]).encode())
+            found, sizes = np.empty(shape, np.uint8), np.empty((len(sources), 2), np.int32)
+            pictures.decode(sources, names, self.size, self.shape, self.ground, found, sizes)
+            return found, sizes
+        digest = hashlib.sha256(json.dumps([2, self.size, self.shape, list(self.ground)]).encode())
         for source, name in zip(sources, names, strict=True):
             digest.update(hashlib.sha256(pictures.content(source, name)).digest())
         path = home() / "cache" / "pictures" / f"{digest.hexdigest()[:32]}.u8"
-        if not path.is_file() or path.stat().st_size != np.prod(shape):
+        end = int(np.prod(shape))
+
+        def mapped(file: Any, mode: Any) -> tuple[np.ndarray, np.ndarray]:
+            return np.memmap(file, np.uint8, mode, 0, shape), np.memmap(file, "<i4", mode, end, (len(sources), 2))
+
+        if not path.is_file() or path.stat().st_size != end + 8 * len(sources):
             with atomic(path) as file:
-                file.truncate(int(np.prod(shape)))
-                pictures.decode(sources, names, self.size, self.shape, self.ground, np.memmap(file, np.uint8, "r+", shape=shape))
-        return np.memmap(path, np.uint8, "r", shape=shape)
+                file.truncate(end + 8 * len(sources))
+                pictures.decode(sources, names, self.size, self.shape, self.ground, *mapped(file, "r+"))
+        return mapped(path, "r")
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
-        """`pixel_values` (rows, 3, size, size) float32, normalised."""
+        """`pixel_values` (rows, 3, size, size) float32, normalised; `source` (rows, 2) true width and height.
+
+        `frame` (rows, 2, 3) says where augmentation and resizing put a point (x, y, 1) of the true picture, in pixels.
+        """
         import torch
 
         from fmhub.stems.augment import augment
 
         pixels = torch.from_numpy(encoded.values["pixels"][rows]).permute(0, 3, 1, 2).float() / 255
+        frame = torch.from_numpy(encoded.values["frame"][rows])
         if random is not None and strength > 0:
-            pixels = augment(pixels, random, strength, move=self.move, mirror=self.mirror)
+            pixels, moved = augment(pixels, random, strength, move=self.move, mirror=self.mirror)
+            frame = torch.cat([moved[:, :, :2] @ frame[:, :, :2], moved[:, :, :2] @ frame[:, :, 2:] + moved[:, :, 2:]], dim=2)
         mean, deviation = (torch.tensor(encoded.values[name])[:, None, None] for name in ("mean", "deviation"))
-        return {"pixel_values": ((pixels - mean) / deviation).contiguous()}
+        normalised = ((pixels - mean) / deviation).contiguous()
+        return {"pixel_values": normalised, "frame": frame, "source": torch.from_numpy(encoded.values["source"][rows])}
 
     def build(self, backbone: Backbone, recipe: Recipe) -> None:
         """Nothing to train: the backbone embeds patches itself."""

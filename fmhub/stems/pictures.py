@@ -30,13 +30,19 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 """What a damaged picture makes Pillow raise."""
 
 
-def decode(sources: Sequence[Any], names: Sequence[str], size: int, shape: Shape, ground: Sequence[int], out: np.ndarray) -> None:
-    """Write every picture into `out` (n, size, size, 3) uint8, several at a time. Raises `DataError` naming the first bad one."""
+def decode(
+    sources: Sequence[Any], names: Sequence[str], size: int, shape: Shape, ground: Sequence[int], out: np.ndarray, sizes: np.ndarray
+) -> None:
+    """Write every picture into `out` (n, size, size, 3) uint8 and its width and height before into `sizes` (n, 2).
+
+    Several are decoded at a time. Raises `DataError` naming the first bad one.
+    """
     import os
     from concurrent.futures import ThreadPoolExecutor
 
     def one(row: int) -> None:
-        out[row] = np.asarray(resized(read(sources[row], names[row], size, ground), size, shape, ground))
+        image, sizes[row] = read(sources[row], names[row], size, ground)
+        out[row] = np.asarray(resized(image, size, shape, ground))
 
     with _careful(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(one, range(len(sources))):
@@ -75,19 +81,22 @@ def content(source: Any, name: str) -> bytes:
     return data
 
 
-def read(source: Any, name: str, size: int = 0, ground: Sequence[int] = (255, 255, 255)) -> Image:
-    """An RGB picture, upright. `size`: the shorter side that will be needed, so that a large JPEG is decoded no larger.
+def read(source: Any, name: str, size: int = 0, ground: Sequence[int] = (255, 255, 255)) -> tuple[Image, tuple[int, int]]:
+    """An RGB picture, upright, and its true width and height.
 
+    `size` is the shorter side that will be needed, so that a large JPEG is decoded no larger than twice that.
     Depths above 8 bits are stretched from their 0.1 to their 99.9 percentile; transparent parts show `ground`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(content(source, name)), formats=FORMATS)
+        width, height = image.size
         if size and image.format == "JPEG":
             image.draft(image.mode, (2 * size, 2 * size))
         image.load()
-        return _rgb(ImageOps.exif_transpose(image), ground)
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return _rgb(ImageOps.exif_transpose(image), ground), (height, width) if turned else (width, height)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels and was not opened: make it smaller.") from None
     except UnidentifiedImageError:
@@ -128,3 +137,15 @@ def resized(image: Image, size: int, shape: Shape, ground: Sequence[int]) -> Ima
     canvas = Image.new("RGB", (size, size), tuple(ground))
     canvas.paste(image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=3.0), ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return canvas
+
+
+def frames(sizes: np.ndarray, size: int, shape: Shape) -> np.ndarray:
+    """(n, 2, 3) float32: where `resized` puts a point of the true picture, as an affine map of (x, y, 1) in pixels."""
+    wide, high = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
+    if shape == "stretch":
+        across, down = size / wide, size / high
+    else:
+        across = down = size / (np.minimum(wide, high) if shape == "crop" else np.maximum(wide, high))
+    zero = np.zeros(len(sizes))
+    left, top = (size - wide * across) / 2, (size - high * down) / 2
+    return np.stack([across, zero, left, zero, down, top], axis=1).reshape(-1, 2, 3).astype(np.float32)

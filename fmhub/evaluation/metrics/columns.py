@@ -38,12 +38,15 @@ def _array(values: Any) -> np.ndarray:
     if len(filled) == len(values) and filled and all(isinstance(value, (int, float)) for value in filled):
         return np.asarray(values, dtype=np.float64)
     if len(filled) == len(values) and filled and all(_numbers(value) for value in filled) and len({len(value) for value in filled}) == 1:
-        return np.asarray(values, dtype=np.float64)
-    return np.fromiter(values, dtype=object, count=len(values))  # one item a row, also where rows are lists of one length
+        return np.asarray(list(values), dtype=np.float64)
+    array = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):  # at once, numpy would take rows that are lists of one length for a matrix
+        array[row] = value
+    return array
 
 
 def _numbers(value: Any) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(part, (int, float, np.number)) for part in value)
+    return isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0 and all(isinstance(part, (int, float, np.number)) for part in value)
 
 
 def take(table: Columns, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,5 +30,5 @@ class PixelLogistic:
     def _features(self, rows: pa.Table) -> np.ndarray:
         import numpy as np
 
-        pixels = stems.Image(size=self.size).pixels(rows)
+        pixels = stems.Image(size=self.size).decoded(rows)[0]
         return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
