@@ -111,7 +111,7 @@ PARTS["data"] = data.rows(leaking, text="text", label="label")
         (
             'PARTS["stem"] = stems.Text(fields=("text", "target"))',
             training_checks.blind_to_targets,
-            "other targets, other predictions",
+            "the stem reads the column target",
         ),
         (
             'PARTS["metrics"] = [Metric("always", lambda columns, labels: 1.0, "max", 0, 1)]',
@@ -146,7 +146,7 @@ def test_what_depends_on_the_order_of_hashes_or_opens_a_socket_is_seen_by_the_ot
     first, second, third = looked(
         code, training_checks.sockets_closed, data_checks.same_in_another_process, training_checks.same_seed_same_bits
     )
-    assert first.ok is False and "it tried connect ('127.0.0.1', 9)" in first.figure
+    assert first.ok is False and "it tried getaddrinfo 127.0.0.1" in first.figure
     assert second.ok is False and "in another process" in second.figure
     assert third.ok is False
 
@@ -234,7 +234,7 @@ def test_a_failure_ends_with_1_and_a_red_badge(distribution, site, home, tmp_pat
     distribution("fmhub-made", GOOD.replace("@hookimpl", "import sklearn\n@hookimpl"))
     badge = tmp_path / "badge.svg"
     done = fmhub("check", "fmhub-made", "--quick", "--badge", badge, home=home, path=(site,), code=1)
-    assert "FAILED  light import: " in done.stdout and "it imports sklearn" in done.stdout
+    assert "FAILED  light import: " in done.stdout and "sklearn" in done.stdout
     assert done.stdout.endswith(" passed, 1 failed\n")
     assert "1 failed" in badge.read_text()
 

@@ -22,7 +22,7 @@ KINDS = {
 }
 """Kinds whose stems and heads the core has."""
 COMMON = {
-    "pyproject.toml": "pyproject.toml",
+    "pyproject.txt": "pyproject.toml",
     "README.md": "README.md",
     "LICENSE": "LICENSE",
     "gitignore": ".gitignore",

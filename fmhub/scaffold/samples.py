@@ -18,13 +18,15 @@ Files = dict[str, bytes]
 def text() -> Files:
     """160 remarks with a label."""
     draw = random.Random(0)
-    words = {"negative": ("bad", "awful", "sad", "dull", "poor"), "positive": ("good", "fine", "happy", "lovely", "great")}
+    words = {"negative": ("bad", "awful", "sad"), "positive": ("good", "fine", "happy")}
     things = ("film", "book", "news", "day", "show", "meal", "song", "game", "trip", "story")
     made: dict[str, str] = {}
     while len(made) < 160:
         label = ("negative", "positive")[len(made) % 2]
         one, other = draw.sample(words[label], 2)
-        made[f"It was {draw.choice(('a', 'such a', 'not the only'))} {one} {draw.choice(things)}, we thought it {other}."] = label
+        made[
+            f"The {draw.choice(things)} was {draw.choice(('very', 'rather', 'quite', 'so', 'really'))} {one}, and we found it {other}."
+        ] = label
     rows = list(made.items())
     draw.shuffle(rows)
     return {"examples.csv": _csv(("text", "label"), rows)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -34,10 +35,11 @@ def perfect_scores_the_bound(it: Subject) -> Seen:
 
 def order_of_rows_is_nothing(it: Subject) -> Seen:
     """The same rows in another order score the same, and `statistics` with `combine` give what `score` gives."""
-    table, labels = _made(it), _labels(it)
-    order = np.random.default_rng(1).permutation(len(table["id"]))
+    made, labels = _made(it), _labels(it)
+    order = np.random.default_rng(1).permutation(len(made["id"]))
     wrong = []
-    for metric in _metrics(it):
+    # right predictions all alike would hide an order: the same ones dealt out at random are looked at too
+    for metric, table in itertools.product(_metrics(it), (made, dealt(made, order[::-1]))):
         value = metric.score(table, labels)
         ways = {"in another order": metric.score(take(table, order), labels)}
         if metric.statistics is not None and metric.combine is not None:
@@ -45,7 +47,7 @@ def order_of_rows_is_nothing(it: Subject) -> Seen:
         if metric.resample is not None:
             ways["by resample"] = float(metric.resample(table, labels)(np.ones((1, len(order)), dtype=np.int64))[0])
         wrong += [f"{metric.name} is {value:.6g}, {way} {other:.6g}" for way, other in ways.items() if not _same(value, other)]
-    return not wrong, "; ".join(wrong) or f"{len(table['id'])} rows, {len(_metrics(it))} metrics"
+    return not wrong, "; ".join(wrong) or f"{len(made['id'])} rows, {len(_metrics(it))} metrics"
 
 
 def metrics_read_predictions(it: Subject) -> Seen:
@@ -53,6 +55,8 @@ def metrics_read_predictions(it: Subject) -> Seen:
     best = perfect(_made(it), _labels(it))
     wrong, figures = [], []
     for metric in _metrics(it):
+        if "target" not in metric.reads:  # such as coverage: to whom a prediction belongs is nothing to it
+            continue
         table = best if best is not None else _made(it)
         value = metric.score(table, _labels(it))
         others = [metric.score(dealt(table, order), _labels(it)) for order in _orders(len(table["id"]))]
