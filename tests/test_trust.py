@@ -313,12 +313,7 @@ def test_a_board_of_a_newer_fmhub_is_left_alone(board):
         store.board()
 
 
-def test_the_migrations_make_the_tables_that_are_used():
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    with schema.database() as engine, engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.METADATA) == []
+def test_the_newest_migration_is_the_one_that_is_asked_for():
     names = sorted(path.name for path in (schema.Path(schema.__file__).parent / "migrations" / "versions").glob("s*.py"))
     assert names[-1].startswith(f"s{schema.HEAD}_")
 
