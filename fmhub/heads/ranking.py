@@ -69,7 +69,7 @@ class Ranking:
         return Tied(backbone.width, stem, self.prior, recipe.dropout)
 
     def loss(self, outputs: Any, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy with the items that follow each place."""
+        """Divergence (Kullback & Leibler) from the shares of the items that follow each place: 0 where they are said exactly."""
         import torch
 
         follow = torch.full((*outputs.mask.shape, self.horizon), -1)
@@ -79,8 +79,9 @@ class Ranking:
                 follow[row, : len(later), ahead] = torch.from_numpy(later)
         follow = follow.to(outputs.logits.device)[outputs.mask]
         weight = (follow >= 0) * self.fade ** torch.arange(self.horizon, device=follow.device)
-        losses = -outputs.logits.float().log_softmax(-1).gather(1, follow.clamp(min=0))
-        return ((losses * weight).sum(1) / weight.sum(1)).sum(), losses.new_tensor(float(len(losses)))
+        share = weight / weight.sum(1, keepdim=True)
+        said = outputs.logits.float().log_softmax(-1).gather(1, follow.clamp(min=0))
+        return (torch.special.xlogy(share, share) - share * said).sum(), said.new_tensor(float(len(said)))
 
     def decode(self, outputs: Any) -> dict[str, Any]:
         """`prediction`: lists of item ids, best first, without those already met."""
