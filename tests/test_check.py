@@ -104,6 +104,21 @@ PARTS["data"] = data.rows(leaking, text="text", label="label")
             "the target's text is in 100% of the inputs, another target's in 0%",
         ),
         (
+            "def coded():\n    rows = remarks()\n    import pyarrow as pa\n"
+            "    texts = [f'{text} c{label == \"up\":d}' for text, label in zip(*rows.to_pydict().values())]\n"
+            "    return rows.set_column(0, 'text', pa.array(texts))\n"
+            'PARTS["data"] = data.rows(coded, text="text", label="label")',
+            data_checks.answer_hidden,
+            "single words give the label away: 'c1' is up, 'c0' is down",
+        ),
+        (
+            LEAK.replace(
+                "TRAIN", "rows.set_column(0, 'text', __import__('pyarrow').array([f'{one}!' for one in rows['text'].to_pylist()]))"
+            ),
+            data_checks.splits_disjoint,
+            "30 examples are in more than one split but for marks",
+        ),
+        (
             'PARTS["data"] = data.rows(lambda: remarks(random.randrange(60, 99999) // 100))',
             data_checks.same_in_another_process,
             "needs a seed",

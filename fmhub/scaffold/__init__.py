@@ -1,6 +1,6 @@
 """`fmhub new`: a whole plugin of some kind, that installs, passes `fmhub check` and runs at once; made to be changed.
 
-A kind is a template of the module in `templates/kinds` and a maker of its examples in `samples`; what all packages need is `templates/common`.
+A kind is a template of the module in `templates/kinds` and a maker of its examples in `samples`; `templates/common` is for all packages.
 """
 
 from __future__ import annotations

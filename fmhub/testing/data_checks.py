@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,15 @@ from fmhub.testing import Seen
 from fmhub.testing.subject import Subject
 from fmhub.training.folds import BY_TIME
 
+MOST_LABELS, LEAST_ROWS = 20, 5
+"""Of which a probe for single words means something."""
+
 
 def splits_disjoint(it: Subject) -> Seen:
-    """No example of one split, its case and white space folded, is in another; no id and no group either."""
+    """No example of one split, its case and white space folded, is in another; no id and no group either.
+
+    Examples that differ in marks only are too many to be chance where they are a tenth of those held out.
+    """
     tables = it.whole.tables
     if leaked := [note for note in it.whole.notes if "identical to examples held out" in note]:
         return False, f"{leaked[0]}: the declared parts share examples"
@@ -24,6 +31,10 @@ def splits_disjoint(it: Subject) -> Seen:
         if shared := _in_two(found):
             one, splits = shared[0]
             return False, f"{len(shared)} {what}s are in more than one split, such as {str(one)[:80]!r} in {' and '.join(sorted(splits))}"
+    held = sum(len(table) for name, table in tables.items() if name != "train")
+    alike = _in_two((split, tuple(_tokens(str(key)))) for split, key in _examples(it))
+    if 10 * len(alike) > held:
+        return False, f"{len(alike)} examples are in more than one split but for marks, of {held} held out"
     groups = len({group for _, group in _groups(tables)})
     sizes = ", ".join(f"{name} {len(table)}" for name, table in tables.items())
     return True, sizes + (f"; {groups} groups" if groups else "")
@@ -77,7 +88,9 @@ def same_in_another_process(it: Subject) -> Seen:
 
 
 def answer_hidden(it: Subject) -> Seen:
-    """A classical probe: the text of the target is not found in what the stem reads more often than another row's would be."""
+    """Two classical probes of what the stem reads: it holds the text of its target no more often than that of another one, and no
+    single words give every label away.
+    """
     parts = [table.select(["target", *_fields(it, table)]) for table in it.splits.tables.values()]
     rows = pa.concat_tables(parts, promote_options="permissive")
     names = rows.column_names[1:]
@@ -91,7 +104,27 @@ def answer_hidden(it: Subject) -> Seen:
     other = [f" {word} " in text for target, text in zip(words, texts, strict=True) for word in _another(target, words)]
     share, chance = sum(own) / len(own), sum(other) / max(1, len(other))
     figure = f"the target's text is in {share:.0%} of the inputs, another target's in {chance:.0%}"
+    if marks := _marks(words, texts):
+        return False, f"{figure}; single words give the label away: {marks}"
     return not (share > 0.6 and share - chance > 0.4), figure
+
+
+def _marks(labels: list[str], texts: list[str]) -> str:
+    """A word for every label but one at most that nearly all of its inputs have and nearly no other; empty where there are none."""
+    sizes = Counter(labels)
+    if not 2 <= len(sizes) <= MOST_LABELS or min(sizes.values()) < LEAST_ROWS:
+        return ""
+    within, overall = defaultdict[str, Counter[str]](Counter), Counter[str]()
+    for label, text in zip(labels, texts, strict=True):
+        within[label].update(set(text.split()))
+        overall.update(set(text.split()))
+    found = {}
+    for label, size in sizes.items():
+        rest = len(labels) - size
+        telling = [word for word, count in within[label].items() if count >= 0.98 * size and overall[word] - count <= 0.02 * rest]
+        if telling:
+            found[label] = min(telling)
+    return ", ".join(f"{word!r} is {label}" for label, word in found.items()) if len(found) >= len(sizes) - 1 else ""
 
 
 def _is_file(value: Any) -> bool:
