@@ -21,11 +21,13 @@ class Items(nn.Module):
     """From numbers of items and gaps to `inputs_embeds` with a causal mask of pairs."""
 
     content: torch.Tensor
+    """(items + 1, width): what the backbone says of each item's text; zeros for a hidden item."""
 
     def __init__(self, backbone: Backbone, count: int, texts: Sequence[str] | None, dropout: float) -> None:
         super().__init__()
         width = backbone.width
-        self.register_buffer("content", torch.zeros(count, width) if texts is None else encoded(texts, backbone))
+        content = torch.zeros(count, width) if texts is None else encoded(texts, backbone)
+        self.register_buffer("content", nn.functional.pad(content, (0, 0, 0, 1)))
         self.turn = nn.Linear(width, width, bias=False)
         self.own = nn.Embedding(count + 1, width)  # the last one stands for a hidden item
         self.gap, self.wait = nn.Embedding(BUCKETS, width), nn.Embedding(BUCKETS, width)
@@ -37,12 +39,13 @@ class Items(nn.Module):
 
     def table(self) -> torch.Tensor:
         """(items + 1, width): every item's vector, and last that of a hidden one."""
-        return nn.functional.pad(self.turn(self.content), (0, 0, 0, 1)) + self.own.weight
+        return self.turn(self.content) + self.own.weight  # type: ignore[no-any-return]
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`inputs_embeds` (rows, events, width), `attention_mask` (rows, 1, events, events): each sees those before it, and `real`."""
         real = batch["attention_mask"]
-        vectors = nn.functional.embedding(batch["items"], self.table()) + self.gap(batch["gaps"]) + self.wait(batch["waits"])
+        items = batch["items"]
+        vectors = self.turn(self.content[items]) + self.own(items) + self.gap(batch["gaps"]) + self.wait(batch["waits"])
         causal = torch.ones(real.shape[1], real.shape[1], dtype=torch.bool, device=real.device).tril()
         own = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)  # padding sees itself, so that no row is empty
         pairs = (causal & real[:, None, :]) | own
