@@ -31,6 +31,7 @@ def test_the_last_event_is_test_the_one_before_validation_and_windows_cover_the_
         (["i3", "i4", "i5"], "i6"),
         (["i0"], "i1"),
     ]
+    assert [row["target_seen"] for row in tables["test"]] == ["never", "1-9 times"]
     assert tables["test"][0]["times"] == [float(number) for number in range(8)] and tables["test"][0]["time"] == 8.0
     assert splits.catalogue["id"].to_pylist() == [f"i{number}" for number in range(9)]
 

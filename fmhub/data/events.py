@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ MILLISECONDS = 1e11
 """A plain number as large as this counts milliseconds since 1970, not seconds."""
 FIELDS = {
     "id": pa.string(), "user": pa.string(), "history": pa.list_(pa.string()), "times": pa.list_(pa.float64()), "time": pa.float64(),
-    "target": pa.string(),
+    "target": pa.string(), "target_seen": pa.string(),
 }  # fmt: skip
 
 
@@ -131,17 +132,21 @@ def _once(order: np.ndarray, users: np.ndarray, items: np.ndarray) -> tuple[np.n
     return order[np.sort(first)], [f"{again} repeated events (a user met an item again) were left out"] if again else []
 
 
+def _how_often(count: int) -> str:
+    return "never" if count == 0 else "1-9 times" if count < 10 else "10-99 times" if count < 100 else "100 times or more"
+
+
 def _rows(users: np.ndarray, items: np.ndarray, times: np.ndarray, window: int) -> tuple[dict[str, Any], list[str]]:
     parts: dict[str, Any] = {name: {column: [] for column in FIELDS} for name in ("train", "validation", "test")}
 
     def add(part: str, name: str, user: str, start: int, end: int) -> None:
         """A row whose history is the events from `start` up to, and not including, `end`, its target."""
-        values = (name, user, items[start:end].tolist(), times[start:end], times[end], str(items[end]))
+        values = (name, user, items[start:end].tolist(), times[start:end], times[end], str(items[end]), "")
         for column, value in zip(FIELDS, values, strict=True):
             parts[part][column].append(value)
 
     starts = np.flatnonzero(np.append(True, users[1:] != users[:-1]))
-    short = 0
+    short, seen = 0, Counter[str]()
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(users)], strict=True):
         user, last = str(users[start]), end
         if end - start >= 4:
@@ -150,8 +155,11 @@ def _rows(users: np.ndarray, items: np.ndarray, times: np.ndarray, window: int) 
             last = end - 2
         else:
             short += 1
+        seen.update(items[start:last].tolist())
         for number, begin in enumerate(range(start, last - 1, window)):
             add("train", f"train-{user}-{number}", user, begin, min(begin + window, last - 1))
     if not parts["test"]["id"]:
         raise DataError("no user has 4 events or more: nothing can be held out.")
+    for values in parts.values():
+        values["target_seen"] = [_how_often(seen[target]) for target in values["target"]]
     return parts, [f"{short} users with fewer than 4 different items are in train only"] if short else []

@@ -2,7 +2,8 @@
 
 Every user's last event by (time, file order) is a test row, the one before a validation row; all earlier ones are cut into
 training windows. The rows' columns: `user`, `history` (item ids, oldest first), `times` (seconds, one for each of the
-history), `time` (of the target, which is when the prediction is asked for) and `target` (the next item's id).
+history), `time` (of the target, which is when the prediction is asked for), `target` (the next item's id), and `target_seen`
+(how often training met it: `--groups target_seen` scores items apart that are cold).
 """
 
 from __future__ import annotations
