@@ -76,6 +76,18 @@ def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @leaderboard.command()
+@click.argument("folder", type=click.Path(file_okay=False))
+def export(folder: str) -> None:
+    """Write the board into FOLDER: pages that need no server, and CSV, JSON and Markdown."""
+    from pathlib import Path
+
+    from fmhub.leaderboard.export import export
+
+    count = export(Path(folder))
+    click.echo(f"{count} entries: {Path(folder) / 'index.html'}")
+
+
+@leaderboard.command()
 @click.argument("run")
 @click.argument("reason")
 def declare(run: str, reason: str) -> None:

@@ -39,6 +39,18 @@ def scatter(points: Points, x: str, y: str) -> Markup:
     return _chart(f"{y} against {x}", both, both, x, y, drawn)
 
 
+def front(points: Points, best: Points, x: str, y: str) -> Markup:
+    """Dots, and a line through the `best` of them."""
+    across, up = _span([p[0] for p in points]), _span([p[1] for p in points])
+    place = _placer(across, up)
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(*point) for point in best))
+    drawn = [tag("polyline", points=path, class_="line c0")]
+    for point in points:
+        words = f"{y} {point[1]:.4g} at {point[0]:.6g} {x}"
+        drawn.append(tag("circle", tag("title", words), **_at(place(*point)), r=3, class_="dot c0" if point in best else "dot other"))
+    return _chart(f"{y} against {x}", across, up, x, y, drawn)
+
+
 def bars(edges: Sequence[float], counts: Sequence[float], x: str, y: str) -> Markup:
     """A histogram: `counts[i]` lies between `edges[i]` and `edges[i + 1]`."""
     across, up = (edges[0], edges[-1]), (0.0, max(*counts, 1) * 1.05)
