@@ -93,6 +93,11 @@ def test_layers_that_are_not_read_are_not_run_and_get_no_adapter(tiny, splits):
     assert torch.equal(shallow, states(made, rows([["i0", "i1"]])))
 
 
+def test_a_backbone_with_too_few_layers_is_refused(tiny, splits):
+    with pytest.raises(UsageError, match="reads layer 5 from the end; backbone .* has 3"):
+        network(tiny, splits, reads=Reads("all", layers=(-5,)))
+
+
 def test_head_and_stem_share_one_table(tiny, splits):
     made = network(tiny, splits)
     assert made.stem.table().shape == (9, made.encoder.width)

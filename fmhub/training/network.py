@@ -12,6 +12,7 @@ from torch import nn
 from fmhub.backbones.adapter import attach
 from fmhub.backbones.encoder import Encoder
 from fmhub.backbones.load import Backbone
+from fmhub.errors import UsageError
 from fmhub.recipe import Recipe
 from fmhub.task import Encoded, HeadSpec, StemSpec
 
@@ -37,6 +38,8 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe) -> None:
         """Attach the adapter and build stem and head; `recipe.seed` decides every initial value."""
         super().__init__()
+        if (deepest := -min(head.reads.layers)) > backbone.layer_count:
+            raise UsageError(f"The head reads layer {deepest} from the end; backbone {backbone.name!r} has {backbone.layer_count}. Use another.")
         torch.manual_seed(recipe.seed)
         attach(backbone, recipe, unread=-1 - max(head.reads.layers))
         self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone
