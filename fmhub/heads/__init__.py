@@ -1,7 +1,8 @@
 """Heads, one file a kind: output layer, loss, decoding. Light specs; torch is imported by their methods."""
 
 from fmhub.heads.classification import Classification
+from fmhub.heads.detection import Detection
 from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
 
-__all__ = ["Classification", "Ranking", "Regression"]
+__all__ = ["Classification", "Detection", "Ranking", "Regression"]

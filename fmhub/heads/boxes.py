@@ -1,0 +1,46 @@
+"""Arithmetic of boxes (..., 4): left, top, right, bottom."""
+
+from __future__ import annotations
+
+import torch
+
+
+def area(boxes: torch.Tensor) -> torch.Tensor:
+    """(..., 4) -> (...); 0 where a side is not positive."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+def overlap(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Intersection over union and its generalised form (Rezatofighi et al. 2019, arXiv:1902.09630), -1 to 1, box by box."""
+    shared = area(torch.cat([torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:])], dim=-1))
+    union = (area(one) + area(other) - shared).clamp(min=1e-6)
+    hull = area(torch.cat([torch.minimum(one[..., :2], other[..., :2]), torch.maximum(one[..., 2:], other[..., 2:])], dim=-1)).clamp(
+        min=1e-6
+    )
+    ratio = shared / union
+    return ratio, ratio - (hull - union) / hull
+
+
+def suppressed(boxes: torch.Tensor, limit: float) -> torch.Tensor:
+    """(k, 4), best first -> the places of those that no kept better one overlaps by more than `limit`."""
+    ratio = overlap(boxes[:, None], boxes[None])[0]
+    kept: list[int] = []
+    for place in range(len(boxes)):
+        if not kept or float(ratio[place, kept].max()) <= limit:
+            kept.append(place)
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def moved(boxes: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    """(k, 4) through an affine map (2, 3): the upright box around the four moved corners."""
+    if not len(boxes):
+        return boxes.reshape(0, 4)
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    there = corners @ frame[:, :2].T + frame[:, 2]
+    return torch.cat([there.amin(1), there.amax(1)], dim=1)
+
+
+def back(frame: torch.Tensor) -> torch.Tensor:
+    """The map that undoes `frame` (2, 3)."""
+    turned = torch.linalg.inv(frame[:, :2])
+    return torch.cat([turned, -turned @ frame[:, 2:]], dim=1)

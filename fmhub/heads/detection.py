@@ -1,0 +1,104 @@
+"""Boxes of objects: one prediction a cell of a grid over the patches, without anchors.
+
+FCOS (Tian et al. 2019, arXiv:1904.01355) on a single level, over the patch tokens of several layers: focal loss (Lin et
+al. 2017, arXiv:1708.02002), generalised overlap for the sides, and centredness that weighs the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import DataError, nearest
+from fmhub.task import Reads
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from fmhub.backbones.load import Backbone
+    from fmhub.recipe import Recipe
+
+CENTRE = 1.5
+"""A cell learns a box whose centre is at most this many cells away in x and in y, and that holds it."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A target is a list of {box, label}, a prediction a list of {box, label, score}, best first.
+
+    A box is [left, top, right, bottom] in pixels of the true picture; the stem's batch must say in `frame` (examples, 2, 3)
+    where it put them, and in `source` (examples, 2) how wide and high the picture is.
+    """
+
+    labels: Sequence[str] = ()
+    reads: Reads = Reads("all", (-1, -4, -7, -10))
+    finer: int = 2
+    """Cells along one side of a patch: 1, 2 or 4."""
+    hidden: int = 128
+    least: float = 0.05
+    """Smallest score of a prediction, 0 to 1."""
+    limit: float = 0.5
+    """Overlap with a better one of the same label above which a box is dropped."""
+    most: int = 300
+    """Predictions an example."""
+
+    def fit(self, train: pa.Table, recipe: Recipe) -> Detection:
+        """A copy with the sorted labels of the training boxes where none are named. Raises `DataError` where there is no box."""
+        found = {str(one["label"]) for boxes in train.column("target").to_pylist() for one in boxes}
+        if not found:
+            raise DataError("The training part holds no box.")
+        fitted = replace(self, labels=tuple(self.labels) or tuple(sorted(found)))
+        fitted.targets(train)
+        return fitted
+
+    def targets(self, table: pa.Table) -> dict[str, list[Any]]:
+        """`boxes`: float32 (k, 4) and `kinds`: int64 (k,) an example. Raises `DataError` for a box without area or an unknown label."""
+        import numpy as np
+
+        place = {label: index for index, label in enumerate(self.labels)}
+        boxes, kinds = [], []
+        for name, row in zip(table.column("id").to_pylist(), table.column("target").to_pylist(), strict=True):
+            for one in row:
+                _check(one, place, name)
+            boxes.append(np.array([one["box"] for one in row], np.float32).reshape(-1, 4))
+            kinds.append(np.array([place[str(one["label"])] for one in row], np.int64))
+        return {"boxes": boxes, "kinds": kinds}
+
+    def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
+        """Patch tokens of the layers -> maps of a grid that is `finer` than the patches; see `fmhub.heads.grid.Grid`."""
+        from fmhub.heads.grid import Grid
+
+        return Grid(backbone.width, len(self.reads.layers), len(self.labels), self.hidden, self.finer, recipe.dropout)
+
+    def loss(self, outputs: dict[str, torch.Tensor], targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum over cells, weighed by the number of cells that have a box (at least one an example)."""
+        from fmhub.heads.grid import assign, losses
+
+        assigned = [
+            assign(outputs, row, boxes, kinds, CENTRE)
+            for row, (boxes, kinds) in enumerate(zip(targets["boxes"], targets["kinds"], strict=True))
+        ]
+        return losses(outputs, assigned)
+
+    def decode(self, outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """`prediction`: lists of {box, label, score}, clipped to the picture."""
+        from fmhub.heads.grid import found
+
+        rows = [found(outputs, row, self.least, self.limit, self.most) for row in range(len(outputs["kinds"]))]
+        return {
+            "prediction": [
+                [{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows
+            ]
+        }  # fmt: skip
+
+
+def _check(one: Any, known: dict[str, int], name: str) -> None:
+    import math
+
+    box, label = one["box"], str(one["label"])
+    if label not in known:
+        raise DataError(f"Row {name}: label {label!r} is not one that was trained on.{nearest(label, known)} Labels: {', '.join(known)}.")
+    if len(box) != 4 or not all(math.isfinite(edge) for edge in box) or box[2] <= box[0] or box[3] <= box[1]:
+        raise DataError(f"Row {name}: {list(box)} is not a box: it needs left < right and top < bottom, in pixels.")
