@@ -88,6 +88,30 @@ def export(folder: str) -> None:
 
 
 @leaderboard.command()
+@click.argument("run", required=False)
+@click.option("--into", type=click.Path(file_okay=False), help="Where to keep RUN; registry/leaderboard if left out.")
+def reference(run: str | None, into: str | None) -> None:
+    """Put the reference runs that fmhub ships on the board; with RUN, keep that one as its task's reference run.
+
+    Kept are the record and the test part of its predictions and of its baselines' ones, in <plugin>/<task>.json and <plugin>/<task>/.
+    """
+    from pathlib import Path
+
+    from fmhub.errors import UsageError
+    from fmhub.leaderboard import shipped
+    from fmhub.runs import folder
+
+    if run is None:
+        if into is not None:
+            raise UsageError("--into needs the RUN to be kept.")
+        for task, count in shipped.load().items():
+            click.echo(f"{task}: {f'{count} entries' if count else 'a record only, without predictions'}")
+    else:
+        place = shipped.keep(folder.find_last(run), Path(into) if into else None)
+        click.echo(f"{place}, {sum(path.stat().st_size for path in place.rglob('*') if path.is_file()) / 1024:,.0f} KiB")
+
+
+@leaderboard.command()
 @click.argument("run")
 @click.argument("reason")
 def declare(run: str, reason: str) -> None:

@@ -90,7 +90,7 @@ def _fold(rows: list[dict[str, Any]], pairs: _Pairs) -> None:
 
 
 def _mark_fronts(shown: list[dict[str, Any]], metric: metrics.Metric) -> None:
-    counted = {entry["id"]: entry for entry in shown if entry["rank"] is not None and not entry["copy_of"]}
+    counted = {entry["id"]: entry for entry in shown if entry["rank"] is not None and not (entry["copy_of"] or entry["contamination"])}
     for cost in COSTS:
         priced = {key: value for key, entry in counted.items() if isinstance(value := (entry["cost"] or {}).get(cost), (int, float))}
         points = {key: (counted[key]["score"]["value"], value) for key, value in priced.items()}
