@@ -76,6 +76,16 @@ def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @leaderboard.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address lets others on the network read the board.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Serve the board's pages and files over HTTP, for reading. Needs the extra `serve`."""
+    from fmhub.leaderboard import server
+
+    server.serve(host, port)
+
+
+@leaderboard.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 def export(folder: str) -> None:
     """Write the board into FOLDER: pages that need no server, and CSV, JSON and Markdown."""

@@ -23,17 +23,22 @@ COLUMNS = (
 def export(folder: Path) -> int:
     """Write the whole board into `folder` and return how many entries it has; each file is whole or not there."""
     make_folder(folder)
+    found = files()
+    for name, content in found.items():
+        write_text(folder / name, content)
+    return sum(name.startswith("entry-") for name in found)
+
+
+def files() -> dict[str, str]:
+    """{name: content} of every page and file of the board as it is now."""
     tables = store.board()
     found = overall.overall(tables)
-    files = {"board.css": pages.CSS, "index.html": pages.index(tables, found), "board.csv": as_csv(tables), "board.md": as_markdown(tables)}
+    made = {"board.css": pages.CSS, "index.html": pages.index(tables, found), "board.csv": as_csv(tables), "board.md": as_markdown(tables)}
     for one in tables:
-        files[pages.task_file(one)] = pages.task(one)
-        files |= {pages.entry_file(entry): pages.entry(one, entry) for entry in one["entries"]}
+        made[pages.task_file(one)] = pages.task(one)
+        made |= {pages.entry_file(entry): pages.entry(one, entry) for entry in one["entries"]}
     whole = {"tables": tables, "overall": found, "receipt": store.receipt()}
-    files["board.json"] = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    for name, content in files.items():
-        write_text(folder / name, content)
-    return sum(len(one["entries"]) for one in tables)
+    return made | {"board.json": json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
 def rows(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
