@@ -157,7 +157,7 @@ def test_it_learns_to_find_what_it_is_shown(shaped: Any) -> None:
     from fmhub.training.network import Network, select
 
     table = scenes(12, 0)
-    recipe = Recipe(lr=3e-3, dropout=0.0, augment=0.2, lora=Lora(rank=4))
+    recipe = Recipe(lr=3e-3, dropout=0.0, augment=0.2, lora=Lora(layers="head"))
     head = heads.Detection(reads=Reads("all", (-1, -2)), hidden=32).fit(table, recipe)
     assert head.labels == ("disc", "square")
     network = Network(shaped("dinov2"), stems.Image(size=48, ground=(128, 128, 128)), head, recipe)
@@ -165,7 +165,7 @@ def test_it_learns_to_find_what_it_is_shown(shaped: Any) -> None:
     assert part.targets is not None
     optimiser = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=recipe.lr)
     rows = np.arange(len(table))
-    for step in range(100):
+    for step in range(80):
         random = np.random.default_rng(step)
         loss, weight = head.loss(network.outputs(part, rows, random), select(part.targets, rows, torch.device("cpu")), recipe)
         optimiser.zero_grad()
