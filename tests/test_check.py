@@ -294,3 +294,14 @@ def test_the_pytest_plugin_costs_others_nothing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert done.stdout.strip() == "[]"
     assert Path(kit.__file__).parent.name == "testing"
+
+
+def test_many_rare_labels_survive_the_cut(looked):
+    """More rows than are looked at, and labels too rare to be in every part of what is left."""
+    code = (
+        "def many():\n    import pyarrow as pa\n    rows = remarks(900)\n"
+        "    return rows.set_column(1, 'label', pa.array([f'kind {row * 7 % 300}' for row in range(len(rows))]))\n"
+        'PARTS["data"] = data.rows(many, text="text", label="label")\nPARTS["head"] = heads.Classification()'
+    )
+    (outcome,) = looked(code, training_checks.adapter_round_trips)
+    assert outcome.ok, outcome

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fmhub import backbones, hub, stems
 from fmhub.backbones.adapter import kept
@@ -69,8 +70,12 @@ class Subject:
 
     @cached_property
     def splits(self) -> Splits:
-        """At most `TRAIN` rows to learn from and `HELD` of each other part."""
-        return replace(self.whole, tables={name: _cut(name, table) for name, table in self.whole.tables.items()})
+        """At most `TRAIN` rows to learn from and `HELD` of each other part, without labels that the cut has taken from the first."""
+        tables = {name: _cut(name, table) for name, table in self.whole.tables.items()}
+        if hasattr(self.declared.head, "labels") and self.whole.catalogue is None and pa.types.is_string(tables["train"]["target"].type):
+            known = tables["train"]["target"].combine_chunks().unique()
+            tables = {name: table.filter(pc.is_in(table["target"], known)) for name, table in tables.items()}
+        return replace(self.whole, tables=tables)
 
     @cached_property
     def task(self) -> Task:
