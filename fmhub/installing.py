@@ -79,9 +79,11 @@ def uninstall(name: str) -> str:
 def find(spec: str) -> Wanted:
     """What `spec` means: a folder or wheel, a name of the directory, or a requirement with a version."""
     path = Path(spec).expanduser()
-    if path.suffix == ".whl" or spec.startswith((".", "/", "~")) or (path / "pyproject.toml").is_file():
+    if path.suffix == ".whl" or spec.startswith((".", "/", "~")):
         return Wanted(spec, _usable(path))
     entries = directory.entries()
+    if normalise(spec) not in entries and (path / "pyproject.toml").is_file():  # a name never runs a folder's build code
+        return Wanted(spec, _usable(path))
     if entry := entries.get(normalise(spec)):
         _check_api(entry)
         if entry.folder is None:

@@ -188,6 +188,19 @@ def test_older_than_the_directory_asks_for_is_refused(place: Place) -> None:
     assert "No matching distribution found for fmhub-made>=0.2" in refused(place, "fmhub-made")
 
 
+def test_a_name_of_the_directory_is_no_folder_that_happens_to_lie_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fmhub-made", "fmhub-own"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyproject.toml").touch()
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "fmhub-made.toml").write_text('name = "fmhub-made"\nsummary = "s"\ninstall = "fmhub-made"\n[tasks]\n')
+    monkeypatch.setenv("FMHUB_REGISTRY", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert installing.find("fmhub-made").path is None
+    assert installing.find("./fmhub-made").path == tmp_path / "fmhub-made"
+    assert installing.find("fmhub-own").path == tmp_path / "fmhub-own"
+
+
 def test_a_source_archive_is_not_built_for_a_name(place: Place) -> None:
     (place.index / "fmhub-made-1.0.tar.gz").write_bytes(b"never opened")
     place.list("fmhub-made")

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fmhub-backbone", metavar="B", help="check it with another backbone: a card's name or a folder")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-k` and `-m` choose
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add one test a check, in the order of `fmhub check`."""
     if not config.getoption("--fmhub"):
@@ -27,7 +28,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     from fmhub.errors import FmhubError
 
     try:
-        items.extend(_items(session, config))
+        found: list[pytest.Item | pytest.Collector] = [*_items(session, config)]
+        items += [one for one in found if isinstance(one, pytest.Item)]
+        config.hook.pytest_collectreport(report=pytest.CollectReport("fmhub", "passed", None, found))  # so that they are counted
     except FmhubError as error:
         raise pytest.UsageError(str(error)) from None
 
