@@ -1,8 +1,6 @@
 """fmhub: a hub of downstream tasks for foundation models.
 
-    import fmhub
-    record = fmhub.run("sentiment", limit=2000)
-    fmhub.load(record["id"]).predict(["What a fine day."])
+`fmhub.run("sentiment", limit=2000)` gives a record, `fmhub.load(record["id"]).predict(["What a fine day."])` uses its run.
 """
 
 from __future__ import annotations

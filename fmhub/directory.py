@@ -97,8 +97,8 @@ def _pinned(chosen: str) -> dict[str, Entry]:
         raise FmhubError(f"FMHUB_REGISTRY={url} is not pinned: write it as URL#sha256=HASH, with the 64 digits that `sha256sum` prints.")
     kept = home() / "registry" / f"{digest}.toml"
     content = kept.read_bytes() if kept.is_file() else _fetch(url)
-    if (found := hashlib.sha256(content).hexdigest()) != digest:
-        raise UntrustedFile(f"The plugin directory at {url} has sha256 {found}, not the pinned {digest}: it is not used.")
+    if (has := hashlib.sha256(content).hexdigest()) != digest:
+        raise UntrustedFile(f"The plugin directory at {url} has sha256 {has}, not the pinned {digest}: it is not used.")
     if not kept.is_file():
         with atomic(kept) as file:
             file.write(content)

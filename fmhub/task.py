@@ -186,6 +186,3 @@ class Task:
         for name, method in (("data", "load"), ("head", "build"), ("recipe", "lora")):
             if not hasattr(getattr(self, name), method):
                 raise UsageError(f"Task {self.name!r}: `{name}` is {getattr(self, name)!r}, which has no `{method}`.")
-
-
-

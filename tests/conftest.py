@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # one thread a process: two workers of two threads each wait for one another on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a suite that a script starts in the background inherits "ignore Ctrl-C", and so would what it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

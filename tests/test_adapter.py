@@ -199,8 +199,8 @@ def tamper(how, path, tensors):
 
 
 ATTACKS = [
-    "extra", "missing", "nan", "infinite", "shape", "dtype", "pickle", "torch pickle", "one bit", "cut", "empty", "huge", "many", "duplicate",
-    "deep", "not an object", "wrong offsets", "no json", "json nan", "json huge", "json other", "json deep",
+    "extra", "missing", "nan", "infinite", "shape", "dtype", "pickle", "torch pickle", "one bit", "cut", "empty", "huge", "many",
+    "duplicate", "deep", "not an object", "wrong offsets", "no json", "json nan", "json huge", "json other", "json deep",
 ]  # fmt: skip
 
 

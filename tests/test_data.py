@@ -206,7 +206,7 @@ BAD = {
     "one class": (b"text,label\n" + b"".join(b"t%d,ham\n" % n for n in range(9)), "every training row has the target 'ham'"),
     "infinite field": (b"size,label\n1.5,a\ninf,b\n", "row 2 of 2 has an infinite size"),
     "infinite target": (b"text,target\na,1.5\nb,-inf\n", "row 2 of 2 has an infinite target"),
-    "NaN target": (b"text,target\na,1.5\nb,nan\n", "row 2 of 2 has no target"),
+    "NaN target": (b"text,target\na,1.5\nb,nan\n", "row 2 of 2 has no label or target"),
     "two rows": (b"text,label\na,x\nb,y\n", "2 rows with 2 different examples cannot fill 3 parts"),
     "an id twice": (b"id,text,label\n" + b"".join(b"%d,t%d,%d\n" % (n % 29, n, n % 2) for n in range(30)), "id '0' is given to 2 rows"),
     "no split": (b"text,label,split\na,x,train\nb,y,\n", "row 2 has no split"),

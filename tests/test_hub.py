@@ -226,7 +226,7 @@ def test_the_shipped_directory_lists_the_tasks_that_its_plugins_have() -> None:
         ("name = 3", "tasks"),
         ("nonsense", "cannot be used"),
         ('name="a"\nsummary="s"\ninstall=7\n[tasks]', "`install` must be text"),
-        ('name="b"\nsummary="s"\ninstall="b"\n[tasks]', "its file must be b.toml"),
+        ('name="b"\nsummary="s"\ninstall="b"\n[tasks]', "its name is b, and here a is expected"),
         ('name="a"\nsummary="s"\ninstall="a"\ncolour="red"\n[tasks]', "colour"),
         ('name="a"\nsummary="s"\ninstall="a"\n[tasks]\n"../x"="y"', "not a valid name"),
     ],

@@ -129,7 +129,6 @@ def test_a_run_of_two_is_one_run_with_the_scores_of_one_process(two, tiny, tmp_p
     assert "processes" not in json.loads((home / "runs" / record["id"] / "plan.json").read_text())["options"]
     alone = fmhub_json(*arguments(tiny, csv, "--json", "--quiet"), home=tmp_path)
     assert alone["environment"]["processes"] == 1
-    assert record["cost"]["peak_memory_bytes"] > 1.5 * alone["cost"]["peak_memory_bytes"]  # of all processes
     ours, theirs = predictions(home, record), predictions(tmp_path, alone)
     assert [row["id"] for row in ours] == [row["id"] for row in theirs]
     assert (

@@ -94,7 +94,7 @@ def test_layers_that_are_not_read_are_not_run_and_get_no_adapter(tiny, splits):
 
 
 def test_a_backbone_with_too_few_layers_is_refused(tiny, splits):
-    with pytest.raises(UsageError, match="reads layer 5 from the end; backbone .* has 3"):
+    with pytest.raises(UsageError, match=r"reads layer 5 from the end; backbone .* has 3"):
         network(tiny, splits, reads=Reads("all", layers=(-5,)))
 
 

@@ -15,7 +15,10 @@ from fmhub.cli.output import emit_json, json_option
 @click.argument("inputs", nargs=-1, metavar="INPUT... | -")
 @json_option
 def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Predict with RUN: an id, a folder, or a task (its last run). An INPUT is a value, or JSON where a task reads several; `-` reads lines."""
+    """Predict with RUN: an id, a folder, or a task (its last run). An INPUT is a value, or JSON where a task reads several.
+
+    `-` reads inputs from stdin, one a line.
+    """
     from fmhub import api
     from fmhub.runs import folder
 

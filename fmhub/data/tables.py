@@ -78,7 +78,7 @@ def _complete(column: pa.ChunkedArray, where: str, what: str) -> None:
     absent = pc.is_null(column, nan_is_null=True)
     if pa.types.is_string(column.type):
         absent = pc.or_(absent, pc.equal(pc.utf8_trim_whitespace(pc.fill_null(column, "")), ""))
-    _refuse(absent, where, f"no {what}")
+    _refuse(absent, where, f"no {'label or target' if what == 'target' else what}")
 
 
 def _finite(table: pa.Table, where: str) -> pa.Table:

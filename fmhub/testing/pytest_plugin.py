@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     try:
         found: list[pytest.Item | pytest.Collector] = [*_items(session, config)]
         items += [one for one in found if isinstance(one, pytest.Item)]
-        config.hook.pytest_collectreport(report=pytest.CollectReport("fmhub", "passed", None, found))  # so that they are counted
+        config.hook.pytest_collectreport(report=pytest.CollectReport("fmhub", "passed", None, [*found]))  # so that they are counted
     except FmhubError as error:
         raise pytest.UsageError(str(error)) from None
 

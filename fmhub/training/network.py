@@ -39,7 +39,9 @@ class Network(nn.Module):
         """Attach the adapter and build stem and head; `recipe.seed` decides every initial value."""
         super().__init__()
         if (deepest := -min(head.reads.layers)) > backbone.layer_count:
-            raise UsageError(f"The head reads layer {deepest} from the end; backbone {backbone.name!r} has {backbone.layer_count}. Use another.")
+            raise UsageError(
+                f"The head reads layer {deepest} from the end; backbone {backbone.name!r} has {backbone.layer_count}. Use another."
+            )
         torch.manual_seed(recipe.seed)
         attach(backbone, recipe, unread=-1 - max(head.reads.layers))
         self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone

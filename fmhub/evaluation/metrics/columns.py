@@ -46,7 +46,9 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _numbers(value: Any) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0 and all(isinstance(part, (int, float, np.number)) for part in value)
+    return (
+        isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0 and all(isinstance(part, (int, float, np.number)) for part in value)
+    )
 
 
 def take(table: Columns, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,19 +13,19 @@ import numpy as np
 
 from fmhub.errors import DataError
 from fmhub.evaluation.metrics.base import Columns, Labels, Metric
+from fmhub.evaluation.metrics.columns import column
 
 TOP = 10
 
 
 def places(columns: Columns) -> np.ndarray:
     """(n,) float64: the target's place in its row's ranking, from 0; infinity where it is absent. Raises `DataError`."""
-    found = np.empty(len(columns["target"]))
-    for row, (ranking, target) in enumerate(zip(columns["prediction"], columns["target"], strict=True)):
+    rankings, targets = column(columns, "prediction"), column(columns, "target")
+    found = np.empty(len(targets))
+    for row, (ranking, target) in enumerate(zip(rankings, targets, strict=True)):
         if isinstance(ranking, str) or not hasattr(ranking, "__len__") or len(set(ranking)) != len(ranking):
             raise DataError(f"Row {row}: the prediction is not a list of different items.")
         found[row] = next((place for place, item in enumerate(ranking) if item == target), np.inf)
-    if not len(found):
-        raise DataError("There is no row to score.")
     return found
 
 
@@ -67,9 +67,7 @@ def coverage(columns: Columns, labels: Labels = None) -> float:
 
 def _shown(columns: Columns, labels: Labels) -> np.ndarray:
     """(n, items) bool: which items each row shows in its first ten."""
-    tops = [list(ranking)[:TOP] for ranking in columns["prediction"]]
-    if not tops:
-        raise DataError("There is no row to score.")
+    tops = [list(ranking)[:TOP] for ranking in column(columns, "prediction")]
     place = {item: index for index, item in enumerate(sorted({item for top in tops for item in top}))}
     shown = np.zeros((len(tops), len(place)), dtype=bool)
     for row, top in enumerate(tops):
