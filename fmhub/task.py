@@ -69,7 +69,7 @@ class Splits:
     rule: str = ""
     """The class of the rule that made the parts (`Given`, `Random`, ...): `--folds` mixes only what chance has cut."""
     catalogue: pa.Table | None = None
-    """What examples name by `id` (items, products), known beforehand and to every split: given to each spec that has a field `catalogue`."""
+    """What examples name by `id` (items, products), known to every split: given to each spec with a field `catalogue`."""
 
 
 class DataSpec(Protocol):
