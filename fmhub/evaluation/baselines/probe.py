@@ -58,8 +58,9 @@ class FrozenLogistic:
                     count = max(1, TOKENS // int(encoded.lengths[order[0]] + 1))
                     some, order = order[:count], order[count:]
                     inputs = stem.batch(encoded, some, random=None, strength=0.0)
-                    found = [encoder(inputs, Reads(tokens)).x for tokens in ("first", "mean")]
-                    out[some] = torch.cat(found, dim=1).numpy()
+                    found = encoder(inputs, Reads("all"))
+                    real = found.mask[..., None].to(found.x.dtype)
+                    out[some] = torch.cat([found.x[:, 0], (found.x * real).sum(1) / real.sum(1)], dim=1).numpy()
             return out
 
         return features
