@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_an_untouched_board(done, tiny, tmp_pa
     patient = ["--set", "recipe.patience=0"]
     started = subprocess.Popen([sys.executable, "-m", "fmhub", *arguments, *patient], env=env(home), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list(home.glob("runs/*/checkpoints/*.safetensors")):
+    while not list(home.glob("runs/*/checkpoints/*/state.safetensors")):
         assert started.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     started.send_signal(signal.SIGINT)
