@@ -137,7 +137,7 @@ def test_an_empty_board_is_a_page(tmp_path):
     assert "Leaderboard" in (tmp_path / "site" / "index.html").read_text()
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+@pytest.mark.slow  # needs Chromium, which no package of the test line brings
 def test_a_browser_runs_nothing_and_a_phone_needs_no_page_wide_scrolling(site, tmp_path):
     """In headless Chromium, 390 pixels wide: the page is no wider than its window, and no script has run."""
     probe = "<script>addEventListener('load',()=>{document.title='wide '+(document.documentElement.scrollWidth>innerWidth)})</script>"
