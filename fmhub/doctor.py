@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmhub import hub
-from fmhub.environment import installed
 from fmhub.errors import FmhubError
 from fmhub.home import home, offline
+from fmhub.plugins.environment import installed
 
 ROOM = 2 << 30
 """Bytes free on the home's disk below which a run may fail."""

@@ -13,10 +13,10 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fmhub import directory
 from fmhub.errors import FmhubError, UsageError, nearest
 from fmhub.home import valid_name
-from fmhub.plugin import Plugin, from_object, load, normalise
+from fmhub.plugins import directory
+from fmhub.plugins.plugin import Plugin, from_object, load, normalise
 from fmhub.task import Task
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fmhub import archives, artifacts
-from fmhub.artifacts import Artifact, Debian, File, Hub, Local, Npm, Wheel, check, fetch, folder, members
+from fmhub import artifacts
+from fmhub.artifacts import Artifact, Debian, File, Hub, Local, Npm, Wheel, archives, check, fetch, folder, members
+from fmhub.artifacts.sources import as_entry, source
 from fmhub.errors import FetchError, FmhubError, UntrustedFile, UsageError
-from fmhub.sources import as_entry, source
 
 CONTENT = b"weights of a model\n" * 50
 

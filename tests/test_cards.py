@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fmhub.artifacts import folder, sha256
+from fmhub.artifacts.sources import NoAnswer, Wheel
 from fmhub.backbones import Card, builtin, card
 from fmhub.backbones import cards as room
 from fmhub.errors import DataError, FetchError, UntrustedFile, UsageError
-from fmhub.sources import NoAnswer, Wheel
 
 GOOD = {
     "name": "some-bert", "title": "Some BERT", "architecture": "BertModel", "modality": "text", "licence": "MIT", "parameters": 10,

@@ -12,10 +12,11 @@ import pytest
 from packaging.licenses import canonicalize_license_expression
 from packaging.version import Version
 
-from fmhub import directory, hub, installing
+from fmhub import hub
 from fmhub.cli import main
 from fmhub.errors import FmhubError, UntrustedFile
 from fmhub.home import registry
+from fmhub.plugins import directory, installing
 
 ROOT = Path(__file__).parent.parent
 ENTRY = """

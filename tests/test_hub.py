@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fmhub
-from fmhub import directory, hub
+from fmhub import hub
 from fmhub.errors import FmhubError, UsageError
-from fmhub.plugin import normalise
+from fmhub.plugins import directory
+from fmhub.plugins.plugin import normalise
 
 ONE = "@hookimpl\ndef fmhub_tasks(): yield task({!r})\n"
 

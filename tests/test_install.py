@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from fmhub import directory, environment, installing
 from fmhub.cli import main
 from fmhub.errors import FmhubError, UsageError
+from fmhub.plugins import directory, environment, installing
 
 GOOD = """
 import types

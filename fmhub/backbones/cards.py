@@ -16,9 +16,9 @@ from typing import Any
 
 from fmhub import artifacts
 from fmhub.artifacts import Artifact, File, Hub, Local, sha256
+from fmhub.artifacts.sources import NoAnswer, Source, as_entry, run_client, source
 from fmhub.errors import DataError, FetchError, UntrustedFile, UsageError, nearest
 from fmhub.home import home, make_folder, offline, registry, valid_name, write_text
-from fmhub.sources import NoAnswer, Source, as_entry, run_client, source
 
 TRUSTED = (".safetensors", ".json")
 """What a backbone's folder may give; everything else in it is left alone."""

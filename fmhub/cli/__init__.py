@@ -69,7 +69,7 @@ def _plugin_commands() -> dict[str, list[Any]]:
     """Entry points by command name, none of them imported; a core command's name cannot be taken."""
     from importlib.metadata import entry_points
 
-    from fmhub.plugin import normalise
+    from fmhub.plugins.plugin import normalise
 
     disabled = {word.strip() for word in os.environ.get("FMHUB_DISABLE_PLUGINS", "").split(",")}
     found: dict[str, list[Any]] = {}

@@ -12,7 +12,7 @@ from fmhub.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from fmhub.backbones import Card
-    from fmhub.plugin import Plugin
+    from fmhub.plugins.plugin import Plugin
     from fmhub.task import Task
 
 
@@ -100,7 +100,7 @@ def info(name: str, as_json: bool) -> None:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    from fmhub import directory
+    from fmhub.plugins import directory
 
     known_tasks = {task.name for task, _ in hub.tasks()}
     known_plugins = {plugin.name: plugin for plugin in hub.plugins()}

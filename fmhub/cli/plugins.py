@@ -38,8 +38,8 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
     """Search the plugin directory: every WORD must occur; without one, all are listed."""
     from importlib.metadata import entry_points
 
-    from fmhub import directory
-    from fmhub.plugin import normalise
+    from fmhub.plugins import directory
+    from fmhub.plugins.plugin import normalise
 
     installed = {normalise(point.dist.name) for point in entry_points(group="fmhub") if point.dist}
     found = list(directory.search(" ".join(words)))
@@ -61,7 +61,7 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def install(specs: tuple[str, ...], every: bool, upgrade: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Install plugins without harm to what is installed: by directory NAME, folder or wheel PATH, or requirement (name==1.0)."""
-    from fmhub import directory, installing
+    from fmhub.plugins import directory, installing
 
     if every == bool(specs):
         raise click.UsageError("Name one or more plugins, or --all. `fmhub plugins search` lists them.")
@@ -78,6 +78,6 @@ def install(specs: tuple[str, ...], every: bool, upgrade: bool, dry_run: bool, y
 @click.argument("name")
 def uninstall(name: str) -> None:
     """Remove plugin NAME. What it needed stays, for others may need it."""
-    from fmhub import installing
+    from fmhub.plugins import installing
 
     click.echo(f"Removed {name} {installing.uninstall(name)}")

@@ -97,7 +97,7 @@ def _have(name: str, install: bool) -> None:
         ask = f"{missing}\nInstall it now?"
         if not install and not (sys.stdin.isatty() and click.confirm(ask, default=True, err=True)):
             raise
-        from fmhub import installing
+        from fmhub.plugins import installing
 
         installing.install([missing.plugin], say=note)
         hub.refresh()

@@ -11,7 +11,7 @@ from string import Template
 
 from fmhub.errors import FmhubError, UsageError
 from fmhub.home import valid_name
-from fmhub.plugin import normalise
+from fmhub.plugins.plugin import normalise
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = {

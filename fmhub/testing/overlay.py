@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fmhub import hub, installing, trial
-from fmhub.environment import installed
+from fmhub import hub
 from fmhub.errors import FmhubError, UsageError
-from fmhub.plugin import normalise
+from fmhub.plugins import installing, trial
+from fmhub.plugins.environment import installed
+from fmhub.plugins.plugin import normalise
 
 
 @contextmanager

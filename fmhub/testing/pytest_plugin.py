@@ -73,7 +73,7 @@ def _name(config: pytest.Config) -> str:
 
     from fmhub import hub
     from fmhub.errors import UsageError
-    from fmhub.plugin import normalise
+    from fmhub.plugins.plugin import normalise
 
     path = config.rootpath / "pyproject.toml"
     if not path.is_file():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fmhub.testing import Outcome, Seen, sockets
 
 if TYPE_CHECKING:
-    from fmhub.plugin import Plugin
+    from fmhub.plugins.plugin import Plugin
     from fmhub.task import Task
 
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "pandas", "sklearn")
@@ -27,7 +27,8 @@ MOST = 0.05
 
 def examine(name: str) -> dict[str, Any]:
     """Load the installed plugin `name` in this process: `problem`, `tasks`, `seconds` (of CPU), `heavy`, `sockets` and `outcomes`."""
-    from fmhub import hub, plugin
+    from fmhub import hub
+    from fmhub.plugins import plugin
 
     _warm()
     found = hub.installed()
@@ -103,8 +104,9 @@ def described(task: Task, plugin: Plugin) -> Seen:
 
 def named(task: Task, plugin: Plugin) -> Seen:
     """Metrics and backbone are known, names are used once, and no shipped plugin has a task of this name."""
-    from fmhub import backbones, directory
+    from fmhub import backbones
     from fmhub.evaluation import metrics
+    from fmhub.plugins import directory
 
     found = [metrics.get(metric).name for metric in task.metrics]
     names = [baseline.name for baseline in task.baselines]

@@ -31,7 +31,7 @@ from fmhub.training.plan import Options, Plan
 from fmhub.training.reporting import Reporter
 
 if TYPE_CHECKING:
-    from fmhub.plugin import Plugin
+    from fmhub.plugins.plugin import Plugin
 
 TRAIN, HELD = 240, 120
 """Rows of the training part, and of each other part, that checks look at."""

@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 
 from fmhub.errors import FmhubError
 from fmhub.home import registry
-from fmhub.installer import pip
-from fmhub.plugin import normalise
+from fmhub.plugins.installer import pip
+from fmhub.plugins.plugin import normalise
 
 FROZEN = ("torch", "transformers", "peft", "accelerate")
 """No plugin's installation may change the version of these."""

@@ -14,11 +14,11 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from fmhub.environment import installed
 from fmhub.errors import FmhubError, UsageError
 from fmhub.home import offline
-from fmhub.installer import pip
-from fmhub.plugin import normalise
+from fmhub.plugins.environment import installed
+from fmhub.plugins.installer import pip
+from fmhub.plugins.plugin import normalise
 
 Say = Callable[[str], None]
 

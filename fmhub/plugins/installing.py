@@ -16,13 +16,13 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from fmhub import directory
-from fmhub.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, plain, restored_on_failure
 from fmhub.errors import FmhubError, UsageError, nearest
-from fmhub.installer import has_pip, pip, report
-from fmhub.plugin import normalise
+from fmhub.plugins import directory
+from fmhub.plugins.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, plain, restored_on_failure
+from fmhub.plugins.installer import has_pip, pip, report
+from fmhub.plugins.plugin import normalise
+from fmhub.plugins.trial import Say, name_of, put, quick_check, try_overlay, wheel_of
 from fmhub.task import API_VERSION
-from fmhub.trial import Say, name_of, put, quick_check, try_overlay, wheel_of
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from fmhub.archives import DAMAGED, members, valid_member, walk
+from fmhub.artifacts.archives import DAMAGED, members, valid_member, walk
+from fmhub.artifacts.sources import Debian, Hub, Local, NoAnswer, Npm, Source, Wheel
 from fmhub.errors import FetchError, FmhubError, UntrustedFile, UsageError
 from fmhub.home import atomic, home, make_folder, offline, valid_name
-from fmhub.sources import Debian, Hub, Local, NoAnswer, Npm, Source, Wheel
 
 __all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check", "derive", "fetch", "folder", "members", "sha256"]
 
