@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from test_trust import make_run, predictions
+from test_trust import make_run, old_board, predictions
 
 from fmhub.leaderboard import schema, store
 from fmhub.leaderboard.verify import verify
@@ -125,15 +124,10 @@ store.board()
 
 def test_a_migration_killed_at_any_step_loses_nothing(tmp_path, home):
     """A board of before the log, killed before each statement in turn, then opened."""
-    for number in range(2):
-        store.add(make_run(tmp_path / f"r{number}", predictions(0.8, n=20, seed=number), f"r{number}"))
+    old_board([make_run(tmp_path / f"r{number}", predictions(0.8, n=20, seed=number), f"r{number}") for number in range(2)])
     board = home / "board.sqlite"
-    with sqlite3.connect(board) as live:
-        live.execute("DROP TABLE log")
-        live.execute("UPDATE alembic_version SET version_num = '0001'")
-    live.close()
     kept = board.read_bytes()
-    for step in (*range(0, 12, 3), 14, 16):
+    for step in (*range(0, 16, 4), 18, 21, 24, 26):
         done = subprocess.run([sys.executable, "-c", KILLED, str(step)], check=False, capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert sorted(entry["name"] for entry in store.board()[0]["entries"]) == ["r0", "r1"]

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fmhub.errors import DataError, UntrustedFile
-from fmhub.evaluation import evaluate
+from fmhub.evaluation import evaluate, metrics
 from fmhub.evaluation.declared import declared
-from fmhub.evaluation.metrics.columns import truth
+from fmhub.leaderboard import targets
+from fmhub.leaderboard.targets import of_split
 from fmhub.runs import folder as run_folder
 from fmhub.training.targets import with_targets
 
 NEEDED = ("id", "split", "prediction")
 
 
+Secret = Callable[[dict[str, Any]], "tuple[str, pa.Table] | None"]
+"""The (hash, rows) of the hidden targets of a row's table, where somebody has them."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """A row of the board and the prediction table that it was computed from."""
+    """A row of the board, what it predicts, and {split: (hash, targets)} that it was scored with, which may be `copied` or not."""
 
     row: dict[str, Any]
-    content: bytes | None
+    own: pa.Table | None = None
+    truths: dict[str, tuple[str, pa.Table]] = field(default_factory=dict)
+    copied: bool = True
 
 
-def from_folder(folder: Path, contamination: str = "") -> Iterator[Scored]:
+def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda row: None) -> Iterator[Scored]:
     """The run's entry and one of each of its baselines. Raises `UntrustedFile` for a folder that is none.
 
     `contamination` says how test examples may have reached the backbone: such an entry is shown and left out of means.
@@ -43,16 +47,17 @@ def from_folder(folder: Path, contamination: str = "") -> Iterator[Scored]:
     common = _common(plan)
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
     manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}
-    if contamination:
-        manifest["contamination"] = contamination[:400]
     manifest["hashes"] = {str(path.relative_to(folder)): _file_hash(path) for path in _evidence(folder)}
-    problem = "" if record["status"] == "done" else f"the run is {record['status']}"
-    yield _entry(folder, folder / "predictions.parquet", {**common, "kind": "run", "name": plan["id"], "manifest": manifest}, plan, problem)
+    brought = [("run", plan["id"], folder / "predictions.parquet", manifest | {"claimed": record.get("scores", {}).get("test", {})})]
     for name in plan.get("baselines", []):
-        path = run_folder.baseline_file(folder, name)
-        if path.is_file():
-            kept = {key: manifest[key] for key in ("data", "metrics", "own_data")}
-            yield _entry(folder, path, {**common, "kind": "baseline", "name": name, "manifest": kept}, plan, "")
+        if (path := run_folder.baseline_file(folder, name)).is_file():
+            brought.append(("baseline", name, path, {key: manifest[key] for key in ("data", "metrics", "own_data")}))
+    for kind, name, path, said in brought:
+        if contamination and kind == "run":
+            said["contamination"] = contamination[:400]
+        problem = f"the run is {status}" if kind == "run" and status != "done" else ""
+        row = {**common, "kind": kind, "name": name, "manifest": said}
+        yield _scored(folder, path, row, problem, secret) if path.is_file() else _empty(row, problem or "it has no predictions")
 
 
 def _common(plan: dict[str, Any]) -> dict[str, Any]:
@@ -63,19 +68,26 @@ def _common(plan: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry(folder: Path, path: Path, row: dict[str, Any], plan: dict[str, Any], problem: str) -> Scored:
-    scores: dict[str, Any] = {}
-    same, content = "", None
-    if path.is_file():
-        table = _read(folder, path)
-        scores, wrong = scores_of(table, row)
-        problem = problem or wrong or _cut(table, plan)
-        same, content = truth_of(table), _packed(table)
-    else:
-        problem = problem or "it has no predictions"
-    row = {**row, "predictions": hashlib.sha256(content).hexdigest() if content else None}
-    done = {"id": identity(row), "scores": scores, "truth": same, "problem": problem[:400]}
-    return Scored({**row, **done}, content)
+def _empty(row: dict[str, Any], problem: str) -> Scored:
+    row = {**row, "predictions": None, "truth": "", "truths": {}, "scores": {}, "problem": problem}
+    return Scored({**row, "id": identity(row)})
+
+
+def _scored(folder: Path, path: Path, row: dict[str, Any], problem: str, secret: Secret) -> Scored:
+    stored = run_folder.read_table(path)
+    if missing := [name for name in NEEDED if name not in stored.column_names]:
+        raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
+    table = with_targets(folder, stored)
+    own, found = targets.predicted(table, [name for metric in known(row) for name in metric.reads]), targets.truths(table)
+    if hidden := secret(row):
+        found[targets.HIDDEN] = hidden
+    row = {**row, "truth": found["test"][0] if "test" in found else "", "truths": {split: name for split, (name, _) in found.items()}}
+    scores, wrong = scores_of(targets.joined(own, found, row), row)
+    claimed = {name: score for name, score in row["manifest"].get("claimed", {}).items() if name not in scores.get("test", {})}
+    row["manifest"] = {key: value for key, value in row["manifest"].items() if key != "claimed"} | ({"claimed": claimed} if claimed else {})
+    row = {**row, "predictions": targets.name_of(targets.columns_of(own)), "scores": scores}
+    problem = problem or wrong or _cut(own, row["manifest"]["data"])
+    return Scored({**row, "id": identity(row), "problem": problem[:400]}, own, found, "target" in stored.column_names)
 
 
 def identity(row: Mapping[str, Any]) -> str:
@@ -85,17 +97,15 @@ def identity(row: Mapping[str, Any]) -> str:
     return _json_hash(found | declared)
 
 
-def _read(folder: Path, path: Path) -> pa.Table:
-    table = run_folder.read_table(path)
-    if missing := [name for name in NEEDED if name not in table.column_names]:
-        raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
-    return with_targets(folder, table).drop_columns([name for name in ("input",) if name in table.column_names])
+def known(row: Mapping[str, Any]) -> list[metrics.Metric]:
+    """The metrics of an entry's manifest that anybody here knows."""
+    plugin, _, task = row["task"].partition(":")
+    return declared({"metrics": row["manifest"].get("metrics") or [row["metric"]], "task": {"plugin": plugin, "name": task}})
 
 
 def scores_of(table: pa.Table, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """({split: scores}, problem) of an entry's predictions, with every metric of its manifest that is still known."""
-    plugin, _, task = row["task"].partition(":")
-    found = declared({"metrics": row["manifest"].get("metrics") or [row["metric"]], "task": {"plugin": plugin, "name": task}})
+    found = known(row)
     if row["metric"] not in [metric.name for metric in found]:
         return {}, f"its metric {row['metric']} is not known here: install the plugin that has it"
     try:
@@ -105,42 +115,10 @@ def scores_of(table: pa.Table, row: Mapping[str, Any]) -> tuple[dict[str, Any], 
         return {}, str(error)
 
 
-def of_split(table: pa.Table, split: str) -> pa.Table:
-    """The rows of one split."""
-    return table.filter(pc.equal(table["split"], split))
-
-
-def _cut(table: pa.Table, plan: dict[str, Any]) -> str:
+def _cut(table: pa.Table, data: Mapping[str, Any]) -> str:
     """Why the test part is not whole, or nothing."""
-    seen, wanted = len(set(of_split(table, "test")["id"].to_pylist())), plan["data"].get("test")
+    seen, wanted = len(set(of_split(table, "test")["id"].to_pylist())), data.get("test")
     return "" if seen == wanted else f"it predicts {seen} of {wanted} test examples"
-
-
-def truth_of(table: pa.Table) -> str:
-    """Hash of the test part's ids and targets: entries are compared only where it is the same."""
-    test = of_split(table, "test")
-    return _json_hash(
-        sorted({(str(name), truth(target)) for name, target in zip(test["id"].to_pylist(), test["target"].to_pylist(), strict=True)})
-    )
-
-
-def _packed(table: pa.Table) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), file, compression="zstd")
-    return file.getvalue()
-
-
-def whole(content: bytes) -> pa.Table:
-    """A stored prediction table. Raises `UntrustedFile`."""
-    try:
-        return pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
-        raise UntrustedFile(f"The board's stored predictions cannot be read: {str(error).splitlines()[0]}.") from None
-
-
-def unpacked(content: bytes) -> pa.Table:
-    """The test part of a stored prediction table."""
-    return of_split(whole(content), "test")
 
 
 def _evidence(folder: Path) -> list[Path]:

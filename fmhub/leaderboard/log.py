@@ -21,6 +21,8 @@ CLAIMED = (
     "id", "kind", "name", "run", "task", "version", "fingerprint", "family", "metric", "truth", "labels", "predictions", "manifest",
 )  # fmt: skip
 """The columns of an entry that its submitter vouches for: all but what the board finds out and counts itself."""
+LATER = ("truths", "submitter")
+"""Columns that boards of before did not have: empty, they leave no trace in a row's hash."""
 CHAINED = ("number", "entry", "content", "signer", "signature", "at", "previous")
 START = "0" * 64
 
@@ -33,6 +35,11 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def content(row: Mapping[str, Any]) -> str:
+    """Hash of an entry's whole row."""
+    return digest({name: value for name, value in row.items() if name not in LATER or value is not None})
 
 
 def claim(row: Mapping[str, Any]) -> bytes:
@@ -50,7 +57,7 @@ def append(connection: sa.Connection, row: Mapping[str, Any], *, signer: str = "
     last = connection.execute(sa.select(table.c.number, table.c.hash).order_by(table.c.number.desc()).limit(1)).one_or_none()
     number, previous = (last.number + 1, last.hash) if last else (1, START)
     link = {
-        "number": number, "entry": row["id"], "content": digest(dict(row)), "signer": signer or keys.public(),
+        "number": number, "entry": row["id"], "content": content(row), "signer": signer or keys.public(),
         "signature": signature or keys.sign(claim(row)), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "previous": previous,
     }  # fmt: skip
     chained = digest(link)

@@ -21,7 +21,18 @@ PREDICTIONS = sa.Table(
     "predictions",
     METADATA,
     sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("content", sa.LargeBinary, nullable=False, doc="a prediction table as parquet, without the inputs"),
+    sa.Column("content", sa.LargeBinary, nullable=False, doc="what an entry predicts, as parquet: see `parts.PREDICTED`"),
+)
+
+TARGETS = sa.Table(
+    "targets",
+    METADATA,
+    sa.Column("truth", sa.String(64), primary_key=True, doc="hash of one split's ids and targets"),
+    sa.Column("task", sa.String(160), nullable=False, index=True),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("fingerprint", sa.String(128), nullable=False),
+    sa.Column("split", sa.String(80), nullable=False, doc="a split that is named `hidden` has targets that nobody else is shown"),
+    sa.Column("content", sa.LargeBinary, nullable=False, doc="id, group, target as parquet; no target where the licence forbids copies"),
 )
 
 ENTRIES = sa.Table(
@@ -43,8 +54,9 @@ ENTRIES = sa.Table(
     sa.Column("predictions", sa.String(64), sa.ForeignKey("predictions.sha256"), nullable=True),
     sa.Column("manifest", sa.JSON, nullable=False, doc="backbone, recipe, data, cost, environment, hashes"),
     sa.Column("problem", sa.String(400), nullable=False, doc="why it is not ranked, or empty"),
+    sa.Column("truths", sa.JSON(none_as_null=True), nullable=True, doc="{split: truth} of the targets that it was scored with"),
+    sa.Column("submitter", sa.String(64), nullable=True, doc="whose token brought it; null for the board's keeper"),
 )
-
 
 LOG = sa.Table(
     "log",
@@ -61,7 +73,31 @@ LOG = sa.Table(
     sa.Column("seal", sa.String(128), nullable=False, doc="the board's signature of number and hash"),
 )
 
-HEAD = "0002"
+TOKENS = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("id", sa.String(16), primary_key=True, doc="the public half of the token"),
+    sa.Column("name", sa.String(64), nullable=False, doc="the submitter"),
+    sa.Column("hash", sa.String(64), nullable=False, doc="sha256 of the secret half, which is kept nowhere"),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("made", sa.String(20), nullable=False),
+    sa.Column("revoked", sa.String(20), nullable=True),
+)
+
+CHECKS = sa.Table(
+    "checks",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("entry", sa.String(64), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False, doc="rerun or retrain"),
+    sa.Column("scores", sa.JSON, nullable=False, doc="{metric: {value, low, high, n}} of the test part, done again"),
+    sa.Column("agrees", sa.Boolean, nullable=False),
+    sa.Column("at", sa.String(20), nullable=False),
+    sa.Column("keeper", sa.String(64), nullable=False),
+    sa.Column("seal", sa.String(128), nullable=False, doc="the keeper's signature of all the columns above"),
+)
+
+HEAD = "0003"
 """The newest migration."""
 LOCK = 0x666D687562
 """PostgreSQL's advisory lock of whoever writes."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from fmhub.errors import UsageError
 from fmhub.home import atomic, registry, valid_name, write_text
 from fmhub.leaderboard import store
-from fmhub.leaderboard.entries import of_split
+from fmhub.leaderboard.targets import of_split
 from fmhub.runs import folder as run_folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
-from fmhub.leaderboard import entries, log, tables
-from fmhub.leaderboard.schema import ENTRIES, PREDICTIONS, database, writing
+from fmhub.leaderboard import entries, log, tables, targets
+from fmhub.leaderboard.schema import CHECKS, ENTRIES, PREDICTIONS, database, writing
 
 
 def add(folder: Path | str, contamination: str = "") -> list[str]:
@@ -18,20 +19,25 @@ def add(folder: Path | str, contamination: str = "") -> list[str]:
 
     Raises `UntrustedFile` for a folder that is no run, `FmhubError` where the database refuses.
     """
-    scored = list(entries.from_folder(Path(folder), contamination))
-    with database() as engine, writing(engine) as connection:
-        for one in scored:
-            insert(connection, one.row, one.content)
+    with database() as engine:
+        with engine.connect() as connection:
+            secret = partial(targets.hidden, targets.Targets(connection))
+            scored = list(entries.from_folder(Path(folder), contamination, secret))
+        with writing(engine) as connection:
+            for one in scored:
+                insert(connection, one)
     return [one.row["id"] for one in scored]
 
 
-def insert(connection: sa.Connection, row: dict[str, Any], content: bytes | None, *, signer: str = "", signature: str = "") -> bool:
+def insert(connection: sa.Connection, one: entries.Scored, *, signer: str = "", signature: str = "") -> bool:
     """Store and log an entry inside a writing transaction; False where it stands already: its id is its content's hash."""
+    row = one.row
     if connection.scalar(sa.select(ENTRIES.c.id).where(ENTRIES.c.id == row["id"])) is not None:
         return False
     sha256 = row["predictions"]
-    if content is not None and connection.scalar(sa.select(PREDICTIONS.c.sha256).where(PREDICTIONS.c.sha256 == sha256)) is None:
-        connection.execute(PREDICTIONS.insert().values(sha256=sha256, content=content))
+    if one.own is not None and connection.scalar(sa.select(PREDICTIONS.c.sha256).where(PREDICTIONS.c.sha256 == sha256)) is None:
+        connection.execute(PREDICTIONS.insert().values(sha256=sha256, content=targets.pack(one.own)))
+    targets.keep(connection, row, one.truths, copied=one.copied)
     (number,) = connection.execute(ENTRIES.insert().values(row)).inserted_primary_key or (None,)
     log.append(connection, {**row, "number": number}, signer=signer, signature=signature)
     return True
@@ -48,14 +54,13 @@ def board(task: str | None = None) -> list[dict[str, Any]]:
 
     Raises `UsageError` for a task without entries, with the nearest names.
     """
-    with database() as engine:
-        rows = _rows(engine, task)
-        return [tables.table(list(group), engine) for _, group in groupby(sorted(rows, key=_key), key=_key)]
+    with database() as engine, engine.connect() as connection:
+        rows, again = _rows(connection, task), set(connection.scalars(sa.select(CHECKS.c.entry).where(CHECKS.c.agrees)))
+        return [tables.table(list(group), connection, again) for _, group in groupby(sorted(rows, key=_key), key=_key)]
 
 
-def _rows(engine: sa.Engine, task: str | None) -> list[dict[str, Any]]:
-    with engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.number)).mappings()]
+def _rows(connection: sa.Connection, task: str | None) -> list[dict[str, Any]]:
+    rows = [dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.number)).mappings()]
     names = {row["task"] for row in rows}
     if task is not None:
         wanted = {name for name in names if task in (name, name.partition(":")[2])}

@@ -7,8 +7,7 @@ and one that declares contamination have the rank they would have, and count for
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -20,37 +19,41 @@ from fmhub.evaluation.metrics.columns import columns
 from fmhub.leaderboard import copies, entries, references
 from fmhub.leaderboard.schema import PREDICTIONS
 from fmhub.leaderboard.statistics import COSTS, LEVEL, RESAMPLES, front, normalised, ranks, standing
+from fmhub.leaderboard.targets import HIDDEN, Targets, of_split
 
 _apart: dict[tuple[str, str, str], bool] = {}
-_copied: dict[tuple[str, str], bool] = {}
+_copied: dict[tuple[str, str, str], bool] = {}
 """What was compared once: keys are hashes of predictions, so that an answer never changes."""
 
 
-def table(rows: list[dict[str, Any]], engine: sa.Engine) -> dict[str, Any]:
-    """{task, version, fingerprint, family, metric, direction, unit, entries} of the entries of one task, version and fingerprint.
+def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collection[str] = ()) -> dict[str, Any]:
+    """{task, version, fingerprint, family, metric, direction, unit, split, entries} of the entries of one task, version and fingerprint.
 
-    An entry is {rank, kind, name, run, id, score, scores, normalised, cost, front, copy_of, contamination, problem, ...}, best
-    first, unranked ones (rank null) last. `front` names the costs at which no entry is both better and cheaper.
+    An entry is {rank, kind, name, run, id, score, scores, normalised, cost, front, copy_of, contamination, problem, status, ...},
+    best first, unranked ones (rank null) last. `front` names the costs at which no entry is both better and cheaper. Ranks are
+    made of `split`: the hidden part where the board has one, else the test part. `rerun` are the ids that were done again.
     """
     rows = sorted(rows, key=lambda row: row["number"])
     first = next((row for row in rows if not row["problem"]), rows[0])
-    name = first["metric"]
+    name, split = first["metric"], HIDDEN if any(HIDDEN in (row["truths"] or ()) for row in rows) else "test"
     for row in rows:
-        row["problem"] = row["problem"] or _stranger(row, first)
+        row["status"] = "re-run" if row["id"] in rerun else status(row)
+        row["problem"] = row["problem"] or _stranger(row, first, split)
         row["copy_of"], row["contamination"] = None, row["manifest"].get("contamination")
     metric = _metric(first["task"], name)
     ranked = [row for row in rows if not row["problem"]] if metric is not None else []
     unranked = [row for row in rows if row not in ranked]
     listed: list[tuple[int | None, dict[str, Any]]] = []
     if metric is not None and ranked:
-        listed = list(_ranked(ranked, metric, _Pairs(engine, metric)))
-    shown = [_shown(place, row, name) for place, row in [*listed, *((None, row) for row in unranked)]]
+        listed = list(_ranked(ranked, metric, _Pairs(connection, metric, split)))
+    shown = [_shown(place, row, name, split) for place, row in [*listed, *((None, row) for row in unranked)]]
     if metric is not None:
         _mark_fronts(shown, metric)
     return {
         **{key: first[key] for key in ("task", "version", "fingerprint", "family", "metric")},
         "direction": metric.direction if metric else None,
         "unit": metric.unit if metric else "",
+        "split": split,
         "entries": shown,
     }
 
@@ -64,7 +67,7 @@ def _ranked(rows: list[dict[str, Any]], metric: metrics.Metric, pairs: _Pairs) -
     """(rank, row), best first; what does not count stands where it would stand."""
     _fold(rows, pairs)
     sign = -1 if metric.direction == "max" else 1
-    rows = sorted(rows, key=lambda row: (sign * _score(row, metric.name)["value"], row["number"]))
+    rows = sorted(rows, key=lambda row: (sign * _score(row, metric.name, pairs.split)["value"], row["number"]))
     counted = [row for row in rows if not row["copy_of"] and not row["contamination"]]
     places = dict(zip((row["id"] for row in counted), ranks(counted, pairs.apart), strict=True))
     above: list[dict[str, Any]] = []
@@ -98,39 +101,64 @@ def _mark_fronts(shown: list[dict[str, Any]], metric: metrics.Metric) -> None:
             counted[key]["front"].append(cost)
 
 
-def _stranger(row: dict[str, Any], first: dict[str, Any]) -> str:
+def status(row: Mapping[str, Any]) -> str:
+    """Whether the score comes from predictions and the board's own targets, or from what the submitter says alone.
+
+    A metric that reads no target (perplexity) is of the second kind, whatever its predictions are.
+    """
+    ranks = next((metric for metric in entries.known(row) if metric.name == row["metric"]), None)
+    return "recomputed" if row["scores"] and ranks is not None and "target" in ranks.reads else "self-reported"
+
+
+def _stranger(row: dict[str, Any], first: dict[str, Any], split: str) -> str:
     """Why an entry cannot stand in the table that `first` opened, or nothing."""
     if row["truth"] != first["truth"]:
         return "its test examples or targets are not those of this table"
     if row["metric"] != first["metric"]:
         return f"it was ranked by {row['metric']}, not by {first['metric']}"
-    if _score(row, row["metric"])["value"] is None:
+    if row["labels"] != first["labels"]:
+        return "its labels, or their order, are not those of this table"
+    if split not in row["scores"]:
+        return f"it was not scored on the {split} part"
+    if row["submitter"] and row["status"] == "self-reported":
+        return f"{row['metric']} is self-reported until it is re-run"
+    if _score(row, row["metric"], split)["value"] is None:
         return f"{row['metric']} is undefined for it"
     return ""
 
 
-def _score(row: dict[str, Any], metric: str) -> dict[str, Any]:
-    score: dict[str, Any] = row["scores"].get("test", {}).get(metric, {"value": None, "low": None, "high": None, "n": 0})
+def _score(row: dict[str, Any], metric: str, split: str) -> dict[str, Any]:
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    score: dict[str, Any] = row["scores"].get(split, {}).get(metric) or (row["manifest"].get("claimed") or {}).get(metric) or none
     return score
 
 
 class _Pairs:
     """Comparisons of two entries of one table by their predictions; each comparison is made once in a process."""
 
-    def __init__(self, engine: sa.Engine, metric: metrics.Metric) -> None:
-        self.metric = metric
-        self.read = functools.cache(functools.partial(_read, engine))
-        self.columns = functools.cache(lambda sha256: columns(self.read(sha256)))
+    def __init__(self, connection: sa.Connection, metric: metrics.Metric, split: str) -> None:
+        self.metric, self.split = metric, split
+        self.board, self.connection = Targets(connection), connection
+        self.parts: dict[str, pa.Table] = {}
+        self.sides: dict[str, dict[str, Any]] = {}
+
+    def read(self, row: dict[str, Any]) -> pa.Table:
+        """The rows of the part that ranks."""
+        sha256 = row["predictions"]
+        if sha256 not in self.parts:
+            content = self.connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == sha256))
+            self.parts[sha256] = of_split(self.board.whole(content or b"", row), self.split)
+        return self.parts[sha256]
 
     def apart(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
         """Whether the paired interval of left minus right excludes 0."""
         one, other = left["predictions"], right["predictions"]
         if one == other:
             return False
-        key = (one, other, f"{left['task']} {self.metric.name}")
+        key = (one, other, f"{left['task']} {self.metric.name} {self.split} {(left['truths'] or {}).get(self.split)}")
         if key not in _apart:
             found = difference(
-                self.read(one), self.read(other), self.metric, left["labels"] or None, resamples=RESAMPLES, level=LEVEL
+                self.read(left), self.read(right), self.metric, left["labels"] or None, resamples=RESAMPLES, level=LEVEL
             )  # fmt: skip
             _apart[key] = better(found, self.metric) is not None
         return _apart[key]
@@ -140,25 +168,27 @@ class _Pairs:
         one, other = left["predictions"], right["predictions"]
         if one == other:
             return True
-        if (one, other) not in _copied:
-            _copied[one, other] = copies.copied(self.columns(one), self.columns(other))
-        return _copied[one, other]
+        key = (one, other, self.split)
+        if key not in _copied:
+            _copied[key] = copies.copied(self.columns(left), self.columns(right))
+        return _copied[key]
+
+    def columns(self, row: dict[str, Any]) -> dict[str, Any]:
+        sha256 = row["predictions"]
+        if sha256 not in self.sides:
+            self.sides[sha256] = columns(self.read(row))
+        return self.sides[sha256]
 
 
-def _read(engine: sa.Engine, sha256: str) -> pa.Table:
-    with engine.connect() as connection:
-        content = connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == sha256))
-    return entries.unpacked(content or b"")
-
-
-def _shown(place: int | None, row: dict[str, Any], metric: str) -> dict[str, Any]:
-    manifest, score = row["manifest"], _score(row, metric)
+def _shown(place: int | None, row: dict[str, Any], metric: str, split: str) -> dict[str, Any]:
+    manifest, score = row["manifest"], _score(row, metric, split)
     reference = references.find(row["task"], row["version"], row["fingerprint"], metric, own_data=bool(manifest.get("own_data")))
-    backbone = (manifest.get("backbone") or {}).get("name")
+    backbone, by = (manifest.get("backbone") or {}).get("name"), row["submitter"]
     return {
         "rank": place, "kind": row["kind"], "name": row["name"], "run": row["run"], "id": row["id"], "score": score,
         "scores": row["scores"], "normalised": normalised(score, reference) if place is not None else None,
-        "system": row["name"] if row["kind"] == "baseline" else str(backbone or row["name"]), "front": [],
+        "system": (row["name"] if row["kind"] == "baseline" else str(backbone or row["name"])) + (f" by {by}" if by else ""), "front": [],
+        "submitter": by, "status": row["status"],
         "copy_of": row["copy_of"], "contamination": row["contamination"], "cost": manifest.get("cost"),
         "train": (manifest.get("data") or {}).get("train"), "backbone": backbone, "environment": manifest.get("environment"),
         "hashes": manifest.get("hashes"), "problem": row["problem"],

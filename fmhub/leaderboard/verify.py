@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from fmhub.errors import FmhubError, UsageError
-from fmhub.leaderboard import entries, keys, log
+from fmhub.leaderboard import entries, keys, log, targets
 from fmhub.leaderboard.schema import ENTRIES, LOG, PREDICTIONS, database
 
 TOLERANCE = 1e-9
@@ -30,7 +30,8 @@ def verify(entry: str | None = None, receipt: Mapping[str, Any] | None = None) -
         links = [dict(row) for row in connection.execute(sa.select(LOG).order_by(LOG.c.number)).mappings()]
         of = {link["entry"]: link for link in links}
         chosen = rows if entry is None else _chosen(rows, entry)
-        wrong = [line for row in chosen for line in _entry(connection, row, of.get(row["id"]))]
+        board = targets.Targets(connection)
+        wrong = [line for row in chosen for line in _entry(board, row, of.get(row["id"]))]
         if entry is None:
             wrong = [*_chain(links, {row["id"] for row in rows}), *_predictions(connection, rows), *wrong]
         if receipt is not None:
@@ -44,7 +45,7 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
     for row in connection.execute(sa.select(*texts).order_by(ENTRIES.c.number)).mappings():
         found = dict(row)
         for column in ENTRIES.c:
-            if isinstance(column.type, sa.JSON):
+            if isinstance(column.type, sa.JSON) and not (column.nullable and found[column.name] is None):
                 try:
                     found[column.name] = json.loads(found[column.name])
                 except (ValueError, TypeError, RecursionError):
@@ -72,7 +73,7 @@ def _chain(links: list[dict[str, Any]], ids: set[str]) -> Iterator[str]:
             yield f"log row {link['number'] - 1} is missing: the one before {where} was removed"
         if link["previous"] != previous:
             yield f"{where} does not follow the row before it: rows were removed, added or reordered here"
-        if link["hash"] != _digest({key: link[key] for key in log.CHAINED}):
+        if link["hash"] != _digest(log.digest, {key: link[key] for key in log.CHAINED}):
             yield f"{where} was changed"
         if not keys.signed(log.head(link["number"], link["hash"]), link["seal"], link["keeper"]):
             yield f"{where} has no valid seal: it was not written by the board"
@@ -90,7 +91,7 @@ def _predictions(connection: sa.Connection, rows: list[dict[str, Any]]) -> Itera
             yield f"predictions {str(sha256)[:12]} belong to no entry: they were added, or their name was changed"
 
 
-def _entry(connection: sa.Connection, row: dict[str, Any], link: Mapping[str, Any] | None) -> Iterator[str]:
+def _entry(board: targets.Targets, row: dict[str, Any], link: Mapping[str, Any] | None) -> Iterator[str]:
     """One entry: as it was logged, as it was signed, as its predictions say."""
     name = _name(row)
     if "unreadable" in row:
@@ -98,17 +99,17 @@ def _entry(connection: sa.Connection, row: dict[str, Any], link: Mapping[str, An
         return
     if link is None:
         yield f"{name} is not in the log: it was added without the board, or renamed"
-    elif _digest(row) != link["content"]:
+    elif _digest(log.content, row) != link["content"]:
         yield f"{name} was changed since it was logged"
     if link is not None and not _signed(row, link):
         yield f"{name} is not what its submitter signed"
-    yield from (f"{name}: {line}" for line in _scores(connection, row))
+    yield from (f"{name}: {line}" for line in _scores(board, row))
 
 
-def _digest(value: Any) -> str | None:
+def _digest(by: Callable[[Any], str], value: Any) -> str | None:
     """None, which equals no hash, for what cannot be written as JSON."""
     try:
-        return log.digest(value)
+        return by(value)
     except (TypeError, ValueError):
         return None
 
@@ -120,7 +121,14 @@ def _signed(row: Mapping[str, Any], link: Mapping[str, Any]) -> bool:
         return False
 
 
-def _scores(connection: sa.Connection, row: dict[str, Any]) -> Iterator[str]:
+def _named(content: bytes, sha256: str) -> bool:
+    try:
+        return targets.named(content, sha256)
+    except (FmhubError, TypeError, ValueError):
+        return False
+
+
+def _scores(board: targets.Targets, row: dict[str, Any]) -> Iterator[str]:
     """What the stored predictions say against what the row says."""
     try:
         if entries.identity(row) != row["id"]:
@@ -129,18 +137,18 @@ def _scores(connection: sa.Connection, row: dict[str, Any]) -> Iterator[str]:
             if row["scores"]:
                 yield "it has scores, and no predictions that they could come from"
             return
-        content = connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == row["predictions"]))
+        content = board.connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == row["predictions"]))
         if content is None:
             yield "its predictions were removed"
             return
-        if not isinstance(content, bytes) or hashlib.sha256(content).hexdigest() != row["predictions"]:
+        if not isinstance(content, bytes) or not _named(content, row["predictions"]):
             yield "its predictions were changed"
             return
-        table = entries.whole(content)
-        if entries.truth_of(table) != row["truth"]:
+        table = board.whole(content, row)
+        if targets.truth_of(targets.of_split(table, "test")) != row["truth"]:
             yield "its hash of the test targets is not that of its predictions"
         computed, _ = entries.scores_of(table, row)
-    except (FmhubError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (FmhubError, KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         yield f"its scores cannot be computed again: {(str(error).splitlines() or [type(error).__name__])[0]}"
         return
     if different := list(_differences(row["scores"], computed)):
