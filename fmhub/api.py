@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from fmhub.runs import folder as run_folder
 from fmhub.training.plan import Options, Plan, make, replan
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from fmhub.training.network import Network
 
 
@@ -124,10 +127,10 @@ def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Pa
 class Predictor:
     """A run's adapter on its backbone, ready to predict. Made by `load`."""
 
-    def __init__(self, network: Network, stored: Mapping[str, Any]) -> None:
+    def __init__(self, network: Network, stored: Mapping[str, Any], catalogue: pa.Table | None = None) -> None:
         from fmhub.training.launch import accelerator
 
-        self.plan = stored
+        self.plan, self._catalogue = stored, catalogue
         self._network, self._accelerator = network, accelerator()  # in full precision, whatever ran in this process before
         network.to(self._accelerator.device)
 
@@ -139,7 +142,8 @@ class Predictor:
     @property
     def typed(self) -> Callable[[Any], Mapping[str, Any]] | None:
         """The stem's own reading of what a person types, where it has one: from a value to the task's fields."""
-        return getattr(self._network.stem_spec, "typed", None)
+        read = getattr(self._network.stem_spec, "typed", None)
+        return read and partial(read, catalogue=self._catalogue)
 
     def predict(self, inputs: Iterable[Any]) -> list[dict[str, Any]]:
         """One mapping an input: `prediction`, and `scores` by label where the head has labels.
@@ -174,7 +178,7 @@ class Predictor:
             row["scores"] = {label: float(score) for label, score in zip(labels, row["scores"], strict=True)}
         prediction = row["prediction"]
         if hasattr(self._network.head_spec, "readable"):
-            row["readable"] = self._network.head_spec.readable(prediction)
+            row["readable"] = self._network.head_spec.readable(prediction, self._catalogue)
         row["prediction"] = prediction.item() if hasattr(prediction, "item") else prediction
         return row
 
@@ -184,7 +188,9 @@ def load(run: str | Path) -> Predictor:
 
     Raises `UsageError` for an unknown run and `UntrustedFile` for an adapter that is not what the run saved.
     """
-    from fmhub.training.restore import restore
+    from fmhub.training.restore import catalogue, restore
 
     folder = run_folder.find(run)
-    return Predictor(restore(folder), run_folder.read_plan(folder))
+    network = restore(folder)
+    named = any(hasattr(spec, name) for spec, name in ((network.stem_spec, "typed"), (network.head_spec, "readable")))
+    return Predictor(network, run_folder.read_plan(folder), catalogue(folder) if named else None)

@@ -7,7 +7,7 @@ stored in a run's plan, and import torch only inside `build()`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -69,17 +69,54 @@ class Splits:
     rule: str = ""
     """The class of the rule that made the parts (`Given`, `Random`, ...): `--folds` mixes only what chance has cut."""
     catalogue: pa.Table | None = None
-    """What examples name by `id` (items, products), known to every split: given to each spec with a field `catalogue`."""
+    """What examples name by `id` (items, products), known to every split."""
+
+    def known(self, train: pa.Table | None = None) -> Known:
+        """What may be learnt from before training, with these training rows or its own."""
+        return Known(train=self.tables["train"] if train is None else train, catalogue=self.catalogue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What may be learnt from before training: the training rows and, where examples name things by id, all those things."""
+
+    train: pa.Table
+    catalogue: pa.Table | None = None
+
+    def things(self, who: object) -> pa.Table:
+        """The catalogue. Raises `UsageError` where the data have none."""
+        if self.catalogue is None:
+            raise UsageError(f"{type(who).__name__} needs data with a catalogue of items, such as data.Histories(...).")
+        return self.catalogue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting(Known):
+    """What a baseline is fitted in: the parts, the fitted head and the seed of the training it stands beside."""
+
+    validation: pa.Table
+    head: HeadSpec
+    seed: int = 0
+    features: Callable[[pa.Table], np.ndarray] | None = None
+    """(rows, 2 * width) float32: what the run's own backbone, untouched, says of rows: its first token beside the mean of all."""
 
 
 class DataSpec(Protocol):
     """Where rows come from and how they are split."""
 
-    def load(self) -> Splits: ...
+    def load(self) -> Splits:
+        """Raises `DataError` naming the file and the row or column that cannot be used."""
+
+    def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> DataSpec:
+        """The same kind of data from the user's own files (`--data`, `--columns`, `--test`), for the task's stem (None: the backbone's)."""
 
 
 class StemSpec(Protocol):
-    """What turns an example into the backbone's input. Never sees the target."""
+    """What turns an example into the backbone's input. Never sees the target.
+
+    It may also have `files`, the suffixes of the files that its examples are, and `typed(value, catalogue)`, its reading of
+    what a person types to `predict`: the fields of one row.
+    """
 
     @property
     def unit(self) -> str:
@@ -89,8 +126,8 @@ class StemSpec(Protocol):
     def fields(self) -> tuple[str, ...]:
         """The columns it reads."""
 
-    def fit(self, train: pa.Table) -> StemSpec:
-        """A copy that knows what can be learnt from the training rows alone (vocabularies, scales)."""
+    def fit(self, known: Known) -> StemSpec:
+        """A copy that knows what can be learnt before training (vocabularies, scales); it is stored as json beside the adapter."""
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
         """Read every example once: tokenise, decode, resample. Raises `DataError` naming the row."""
@@ -98,18 +135,25 @@ class StemSpec(Protocol):
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """Tensors of some rows, padded; with `random`, augmented at `strength` 0 to 1."""
 
-    def build(self, backbone: Backbone, recipe: Recipe) -> torch.nn.Module | None:
-        """The trainable part, from a batch to keyword arguments of the backbone's forward; None: they are the same."""
+    def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> torch.nn.Module | None:
+        """The trainable part, from a batch to keyword arguments of the backbone's forward; None: they are the same.
+
+        What it computes once from `known` it keeps in persistent buffers: a restored run has no `known`, and fills them from its file.
+        """
 
 
 class HeadSpec(Protocol):
-    """Output layer, loss, decoding and what a prediction looks like."""
+    """Output layer, loss, decoding and what a prediction looks like.
+
+    It may also have `labels`, the names of its classes in the order of the scores, and `readable(prediction, catalogue)`,
+    a prediction as people read it.
+    """
 
     @property
     def reads(self) -> Reads: ...
 
-    def fit(self, train: pa.Table, recipe: Recipe) -> HeadSpec:
-        """A copy that knows what can be learnt from the training targets alone (labels, scale). Raises `DataError`."""
+    def fit(self, known: Known, recipe: Recipe) -> HeadSpec:
+        """A copy that knows what can be learnt from the training targets (labels, scale). Raises `DataError`."""
 
     def targets(self, table: pa.Table) -> dict[str, Any]:
         """The truth, by name, as arrays or lists with one entry an example. Raises `DataError` naming the row."""
@@ -130,7 +174,7 @@ class BaselineSpec(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> FittedBaseline: ...
+    def fit(self, setting: Setting) -> FittedBaseline: ...
 
 
 class FittedBaseline(Protocol):
@@ -174,12 +218,14 @@ class Task:
     references: Sequence[Reference] = ()
     redistribute: bool = True
     """False where the licence forbids copies: inputs and targets then stay out of run folders (`fmhub runs targets RUN` rebuilds them)."""
+    slices: Sequence[str] = ()
+    """Columns of the data by whose values the test score is also shown (`--groups` names others)."""
     sample: DataSpec | None = None
     """A small set for tests, made up where the licence forbids copying."""
 
     def __post_init__(self) -> None:
         valid_name(self.name, "Task")
-        for name in ("metrics", "baselines", "references"):
+        for name in ("metrics", "baselines", "references", "slices"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.metrics:
             raise UsageError(f"Task {self.name!r} names no metric: the first of `metrics` ranks.")

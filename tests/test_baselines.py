@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fmhub import evaluation, heads
-from fmhub.errors import DataError
+from fmhub import data, evaluation, heads, stems
+from fmhub.errors import DataError, UsageError
 from fmhub.evaluation import baselines
 from fmhub.recipe import Recipe
+from fmhub.task import Known, Setting, Task
 
 GOOD, BAD = ["great", "lovely", "fine", "superb"], ["awful", "bad", "poor", "dreadful"]
 HEAD = heads.Classification(labels=["neg", "pos"])
@@ -30,25 +31,32 @@ def scored(fitted, rows, metric, labels=None):
 
 def test_majority_says_the_most_frequent_label():
     train = pa.table({"id": ["a", "b", "c"], "target": ["x", "y", "y"]})
-    fitted = baselines.Majority().fit(train, train, head=heads.Classification(labels=["z", "y", "x"]), seed=0)
+    fitted = baselines.Majority().fit(Setting(train=train, validation=train, head=heads.Classification(labels=["z", "y", "x"]), seed=0))
     assert fitted.predict(train) == {"prediction": ["y"] * 3, "scores": [[0, 2 / 3, 1 / 3]] * 3}
     tie = train.slice(0, 2)
-    assert baselines.Majority().fit(tie, tie, head=heads.Classification(labels=["y", "x"]), seed=0).predict(tie)["prediction"] == ["y", "y"]
+    assert baselines.Majority().fit(Setting(train=tie, validation=tie, head=heads.Classification(labels=["y", "x"]), seed=0)).predict(tie)[
+        "prediction"
+    ] == ["y", "y"]
 
 
 def test_majority_without_labels_takes_the_training_ones():
     train = pa.table({"id": ["a", "b", "c"], "target": ["x", "y", "y"]})
-    assert baselines.Majority().fit(train, train, head=object(), seed=0).predict(train)["scores"][0] == [1 / 3, 2 / 3]
+    assert baselines.Majority().fit(Setting(train=train, validation=train, head=object(), seed=0)).predict(train)["scores"][0] == [
+        1 / 3,
+        2 / 3,
+    ]
 
 
 def test_mean_says_the_mean():
     train = pa.table({"id": ["a", "b"], "target": [1.0, 4.0]})
-    assert baselines.Mean().fit(train, train, head=heads.Regression(), seed=0).predict(train) == {"prediction": [2.5, 2.5]}
+    assert baselines.Mean().fit(Setting(train=train, validation=train, head=heads.Regression(), seed=0)).predict(train) == {
+        "prediction": [2.5, 2.5]
+    }
 
 
 def test_logistic_learns_and_repeats():
     train, validation, test = texts(300, 0), texts(60, 1), texts(200, 2)
-    fitted = [baselines.TfidfLogistic().fit(train, validation, head=HEAD, seed=seed) for seed in (0, 1)]
+    fitted = [baselines.TfidfLogistic().fit(Setting(train=train, validation=validation, head=HEAD, seed=seed)) for seed in (0, 1)]
     assert scored(fitted[0], test, "accuracy") > 0.95
     assert scored(fitted[0], test, "log_loss", ["neg", "pos"]) < 0.3
     assert fitted[0].predict(test) == fitted[1].predict(test)
@@ -56,7 +64,7 @@ def test_logistic_learns_and_repeats():
 
 def test_logistic_gives_a_label_without_training_rows_no_chance():
     head = heads.Classification(labels=["other", "neg", "pos"])
-    rows = baselines.TfidfLogistic().fit(texts(50, 0), texts(20, 1), head=head, seed=0).predict(texts(5, 2))
+    rows = baselines.TfidfLogistic().fit(Setting(train=texts(50, 0), validation=texts(20, 1), head=head, seed=0)).predict(texts(5, 2))
     assert [row[0] for row in rows["scores"]] == [0] * 5
     assert np.allclose(np.sum(rows["scores"], axis=1), 1)
     assert set(rows["prediction"]) <= {"neg", "pos"}
@@ -64,28 +72,33 @@ def test_logistic_gives_a_label_without_training_rows_no_chance():
 
 def test_logistic_takes_the_c_that_validation_likes():
     train = texts(100, 0)
-    fitted = baselines.TfidfLogistic(grid=(1e-9, 10.0)).fit(train, texts(40, 1), head=HEAD, seed=0)
+    fitted = baselines.TfidfLogistic(grid=(1e-9, 10.0)).fit(Setting(train=train, validation=texts(40, 1), head=HEAD, seed=0))
     assert fitted.model.C in (1e-9, 10.0)
     held = texts(40, 1)
-    accuracies = {c: scored(baselines.TfidfLogistic(grid=(c,)).fit(train, held, head=HEAD, seed=0), held, "accuracy") for c in (1e-9, 10.0)}
+    accuracies = {
+        c: scored(baselines.TfidfLogistic(grid=(c,)).fit(Setting(train=train, validation=held, head=HEAD, seed=0)), held, "accuracy")
+        for c in (1e-9, 10.0)
+    }
     assert accuracies[fitted.model.C] == max(accuracies.values())
 
 
 def test_no_validation_row_reaches_the_weights():
     train = texts(100, 0)
-    one, other = (baselines.TfidfLogistic(grid=(1.0,)).fit(train, texts(40, seed), head=HEAD, seed=0) for seed in (1, 7))
+    one, other = (
+        baselines.TfidfLogistic(grid=(1.0,)).fit(Setting(train=train, validation=texts(40, seed), head=HEAD, seed=0)) for seed in (1, 7)
+    )
     assert one.predict(texts(10, 3)) == other.predict(texts(10, 3))
 
 
 def test_ridge_learns_within_the_span_of_the_targets():
     train, test = texts(300, 0, number=True), texts(200, 2, number=True)
-    fitted = baselines.TfidfRidge().fit(train, texts(60, 1, number=True), head=heads.Regression(), seed=0)
+    fitted = baselines.TfidfRidge().fit(Setting(train=train, validation=texts(60, 1, number=True), head=heads.Regression(), seed=0))
     assert scored(fitted, test, "r2") > 0.8
     assert np.abs(fitted.predict(test)["prediction"]).max() <= 1
 
 
 def test_empty_and_missing_texts_are_read_as_empty():
-    fitted = baselines.TfidfLogistic().fit(texts(50, 0), texts(20, 1), head=HEAD, seed=0)
+    fitted = baselines.TfidfLogistic().fit(Setting(train=texts(50, 0), validation=texts(20, 1), head=HEAD, seed=0))
     rows = fitted.predict(pa.table({"id": ["a", "b"], "text": ["", None]}))
     assert len(rows["prediction"]) == 2
 
@@ -94,26 +107,36 @@ def test_empty_and_missing_texts_are_read_as_empty():
 def test_rows_that_cannot_be_used_are_refused_in_one_line(baseline):
     train = texts(10, 0, number=isinstance(baseline, baselines.TfidfRidge))
     with pytest.raises(DataError, match=r"lack.*id, text, target"):
-        type(baseline)(field="nothing").fit(train, train, head=HEAD, seed=0)
+        type(baseline)(field="nothing").fit(Setting(train=train, validation=train, head=HEAD, seed=0))
     silent = train.set_column(1, "text", pa.array([""] * 10))
     with pytest.raises(DataError, match="No features"):
-        baseline.fit(silent, silent, head=HEAD, seed=0)
+        baseline.fit(Setting(train=silent, validation=silent, head=HEAD, seed=0))
 
 
 def test_one_label_is_refused():
     rows = texts(10, 0).set_column(2, "target", pa.array(["pos"] * 10))
     with pytest.raises(DataError, match="one label only"):
-        baselines.TfidfLogistic().fit(rows, rows, head=HEAD, seed=0)
+        baselines.TfidfLogistic().fit(Setting(train=rows, validation=rows, head=HEAD, seed=0))
+
+
+def frozen(folder, rows):
+    from fmhub.backbones.load import load
+    from fmhub.training.features import Features
+    from fmhub.training.member import Member
+
+    task = Task(
+        name="probe", title="", data=data.Required(), head=heads.Classification(), stem=stems.Text(), metrics=["accuracy"], recipe=Recipe()
+    )
+    return Features(Member("one", task, 0, {"train": rows}), lambda: load(folder, sha256="0" * 64))
 
 
 def test_a_probe_reads_the_frozen_backbone(tiny, reviews):
     """On a random backbone of three layers a word still shows in the first token and the mean."""
-    from fmhub import data
-
     tables = data.csv(str(reviews), text="review", label="stars").load().tables
-    head = heads.Classification().fit(tables["train"], Recipe())
-    spec = baselines.FrozenLogistic(str(tiny))
-    fitted = [spec.fit(tables["train"], tables["validation"], head=head, seed=seed) for seed in (0, 1)]
+    head = heads.Classification().fit(Known(train=tables["train"]), Recipe())
+    spec, features = baselines.FrozenLogistic(), frozen(tiny, tables["train"])
+    where = {"train": tables["train"], "validation": tables["validation"], "head": head, "features": features}
+    fitted = [spec.fit(Setting(**where, seed=seed)) for seed in (0, 1)]
     blind = tables["test"].drop_columns("target")
     found, again = (one.predict(blind) for one in fitted)
     assert found == again
@@ -121,13 +144,13 @@ def test_a_probe_reads_the_frozen_backbone(tiny, reviews):
     assert fitted[0].features(blind).shape == (len(blind), 64)
     one = tables["train"].slice(0, 1)
     with pytest.raises(DataError, match="one label only"):
-        spec.fit(one, one, head=head, seed=0)
+        spec.fit(Setting(train=one, validation=one, head=head, features=features))
+    with pytest.raises(UsageError, match="needs a backbone"):
+        spec.fit(Setting(train=one, validation=one, head=head))
 
 
 def test_probe_features_do_not_depend_on_the_order_of_rows(tiny, reviews):
-    from fmhub import data
-
     rows = data.csv(str(reviews), text="review", label="stars").load().tables["train"]
-    features = baselines.FrozenLogistic(str(tiny))._features(rows)
+    features = frozen(tiny, rows)
     order = np.random.default_rng(0).permutation(len(rows))
     np.testing.assert_allclose(features(rows)[order], features(rows.take(pa.array(order))), atol=1e-5)

@@ -20,7 +20,7 @@ from fmhub.evaluation import evaluate
 from fmhub.heads import boxes as room
 from fmhub.heads import grid
 from fmhub.recipe import Lora, Recipe
-from fmhub.task import Reads
+from fmhub.task import Known, Reads
 
 B = torch.tensor
 
@@ -158,7 +158,7 @@ def test_it_learns_to_find_what_it_is_shown(shaped: Any) -> None:
 
     table = scenes(12, 0)
     recipe = Recipe(lr=3e-3, dropout=0.0, augment=0.2, lora=Lora(layers="head"))
-    head = heads.Detection(reads=Reads("all", (-1, -2)), hidden=32).fit(table, recipe)
+    head = heads.Detection(reads=Reads("all", (-1, -2)), hidden=32).fit(Known(train=table), recipe)
     assert head.labels == ("disc", "square")
     network = Network(shaped("dinov2"), stems.Image(size=48, ground=(128, 128, 128)), head, recipe)
     part = network.prepare(table)
@@ -199,5 +199,5 @@ def test_a_target_that_is_no_box_is_named(one: dict[str, Any], says: str) -> Non
 def test_a_training_part_without_a_box_is_refused() -> None:
     table = pa.table({"id": ["r0"], "target": pa.array([[]], pa.list_(pa.struct({"box": pa.list_(pa.float64()), "label": pa.string()})))})
     with pytest.raises(DataError, match="holds no box"):
-        heads.Detection().fit(table, Recipe())
+        heads.Detection().fit(Known(train=table), Recipe())
     assert heads.Detection(labels=("a",)).targets(table)["boxes"][0].shape == (0, 4)

@@ -73,8 +73,8 @@ def test_the_record_has_the_contracts_keys_with_true_values(toy, tmp_path):
     assert 1e8 < cost["peak_memory_bytes"] < 1e11
     assert cost["total_seconds"] > cost["train_seconds"] > 0 and cost["samples_per_second"] > 1 and cost["latency_ms"] > 0
     assert record["test_readings"] == 1
-    assert set(record["groups"]["values"]) == {"2000", "2001", "2002"}
-    assert sum(one["accuracy"]["n"] for one in record["groups"]["values"].values()) == record["data"]["test"]
+    assert set(record["groups"]["year"]["values"]) == {"2000", "2001", "2002"}
+    assert sum(one["accuracy"]["n"] for one in record["groups"]["year"]["values"].values()) == record["data"]["test"]
     assert not (folder / "checkpoints").exists()
     board = store.board("toy")[0]
     assert {entry["name"] for entry in board["entries"]} == {record["id"], "majority"}

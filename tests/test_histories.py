@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fmhub import DataError, UsageError, data
-from fmhub.data.histories import catalogue_of
 
 
 def events(rows, names=("user", "item", "time")):
@@ -122,7 +121,7 @@ def test_titles_make_the_catalogue_and_columns_can_have_any_name(tmp_path):
     path = tmp_path / "interactions.csv"
     lines = [f"{user},{item},{item},Film {item},{'old' if item % 2 else 'new'}" for user in "ab" for item in range(10, 0, -1)]
     path.write_text("who,what,when,name,kind\n" + "\n".join(lines) + "\n")
-    spec = events(walk("a", 5)).opened(str(path), {"user": "who", "item": "what", "time": "when", "title": "name"}, None)
+    spec = events(walk("a", 5)).opened(str(path), {"user": "who", "item": "what", "time": "when", "title": "name"}, None, None)
     splits = spec.load()
     assert splits.catalogue.slice(0, 2).to_pylist() == [
         {"id": "1", "title": "Film 1", "text": "Film 1. old"},
@@ -130,15 +129,16 @@ def test_titles_make_the_catalogue_and_columns_can_have_any_name(tmp_path):
     ]
     assert [row["target"] for row in splits.tables["test"].to_pylist()] == ["10", "10"]
     with pytest.raises(UsageError, match="--test does not go with events"):
-        spec.opened(str(path), {}, str(path))
+        spec.opened(str(path), {}, str(path), None)
     with pytest.raises(DataError, match=r"which column is the user\? Name it with --columns user=NAME"):
-        spec.opened(str(path), {"item": "what"}, None).load()
+        spec.opened(str(path), {"item": "what"}, None, None).load()
     with pytest.raises(DataError, match=r"no column 'whom' \(for user\)"):
-        spec.opened(str(path), {"user": "whom", "item": "what"}, None).load()
+        spec.opened(str(path), {"user": "whom", "item": "what"}, None, None).load()
 
 
 def test_a_spec_without_a_catalogue_says_what_it_needs():
-    from fmhub import heads
+    from fmhub import Recipe, heads
+    from fmhub.task import Known
 
     with pytest.raises(UsageError, match="Ranking needs data with a catalogue"):
-        catalogue_of(heads.Ranking())
+        heads.Ranking().fit(Known(train=pa.table({"id": ["0"]})), Recipe())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fmhub.errors import FmhubError, UntrustedFile
 from fmhub.recipe import Lora, Recipe
+from fmhub.task import Known
 from fmhub.training.batching import epoch_batches, evaluation_batches, parts
 
 lengths = st.lists(st.integers(1, 200), min_size=1, max_size=300).map(np.array)
@@ -69,7 +70,7 @@ def build(tiny: Path, rows: pa.Table):
         from fmhub.training.network import Network
 
         recipe = replace(Recipe(epochs=3, batch=8, lr=5e-3, lora=Lora(dropout=0.1), patience=0), **changes)
-        head = Classification().fit(rows, recipe)
+        head = Classification().fit(Known(train=rows), recipe)
         network = Network(load(tiny, sha256="0"), Text(), head, recipe)
         return network, network.prepare(rows)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fmhub.recipe import Lora, Recipe
+from fmhub.task import Known
 from fmhub.training import launch, loop
 
 
@@ -33,7 +34,7 @@ def trained(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         texts = [f"{'good' if i % 3 else 'bad'} day {'film book news'.split()[i % 3]}" for i in range(40)]
         rows = pa.table({"id": [str(i) for i in range(40)], "text": texts, "target": ["up" if i % 3 else "down" for i in range(40)]})
         recipe = Recipe(epochs=2, batch=8, lr=5e-3, dropout=0.0, l1=1e-3, clip=0.5, patience=0, lora=Lora(rank=2))
-        network = Network(load(tiny, sha256="0"), Text(), Classification().fit(rows, recipe), recipe)
+        network = Network(load(tiny, sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
         accelerator = launch.accelerator("no")
         if scaled:
             accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)

@@ -34,6 +34,7 @@ from fmhub.recipe import Lora, Recipe
 from fmhub.stems import Text
 from fmhub.training import launch, loop
 from fmhub.training.network import Network
+from fmhub.task import Known
 
 tiny, out = sys.argv[1:]
 words = "good fine happy bad awful sad day film book the a was it is".split()
@@ -41,7 +42,7 @@ texts = [" ".join(words[(i * 7 + j * (i % 5 + 1)) % 14] for j in range(1 + i * 5
 rows = pa.table({"id": [str(i) for i in range(97)], "text": texts, "target": ["up" if i % 3 else "down" for i in range(97)]})
 recipe = Recipe(epochs=2, batch=8, budget=40, lr=5e-3, dropout=0.0, class_weights="balanced", l1=1e-4, patience=0, lora=Lora(rank=2))
 accelerator = launch.accelerator(recipe.precision)
-network = Network(load(Path(tiny), sha256="0"), Text(), Classification().fit(rows, recipe), recipe)
+network = Network(load(Path(tiny), sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
 found, losses, gradients = {}, [], loop.step_gradients
 
 def watched(network, train, plan, step, accelerator, parameters):

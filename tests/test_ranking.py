@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 from fmhub import DataError, data
 from fmhub.evaluation import baselines, evaluate
 from fmhub.evaluation.metrics import get
+from fmhub.task import Setting
 
 NAMES = ("hr_1", "hr_5", "hr_10", "ndcg_10", "mrr", "coverage")
 LABELS = [f"i{number}" for number in range(30)]
@@ -97,7 +98,7 @@ METHODS = (
 @pytest.mark.parametrize("method", METHODS, ids=[method.name for method in METHODS])
 def test_baselines_rank_every_unmet_item_once_and_never_look_at_the_target(method):
     tables = walks()
-    fitted = method.fit(tables["train"], tables["validation"], head=Head(), seed=0)
+    fitted = method.fit(Setting(train=tables["train"], validation=tables["validation"], head=Head(), seed=0))
     blind = tables["test"].drop_columns(["target"])
     rankings = fitted.predict(blind)["prediction"]
     for ranking, history in zip(rankings, tables["test"]["history"].to_pylist(), strict=True):
@@ -111,6 +112,8 @@ def test_baselines_rank_every_unmet_item_once_and_never_look_at_the_target(metho
 
 def test_a_baseline_learns_nothing_from_rows_held_out():
     tables = walks()
-    one = baselines.Ease(penalties=(50.0,)).fit(tables["train"], tables["validation"], head=Head(), seed=0)
-    other = baselines.Ease(penalties=(50.0,)).fit(tables["train"], tables["validation"].slice(0, 1), head=Head(), seed=0)
+    one = baselines.Ease(penalties=(50.0,)).fit(Setting(train=tables["train"], validation=tables["validation"], head=Head(), seed=0))
+    other = baselines.Ease(penalties=(50.0,)).fit(
+        Setting(train=tables["train"], validation=tables["validation"].slice(0, 1), head=Head(), seed=0)
+    )
     assert np.array_equal(one.matrix, other.matrix)

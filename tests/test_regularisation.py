@@ -19,6 +19,7 @@ from fmhub.backbones.adapter import trainable
 from fmhub.backbones.load import load
 from fmhub.heads import Classification
 from fmhub.stems import Text
+from fmhub.task import Known
 from fmhub.training.batching import epoch_batches
 from fmhub.training.loop import Schedule, fit, predict
 from fmhub.training.network import Network, Part, select
@@ -49,7 +50,7 @@ def trained(tiny: Path, tmp_path: Path):
 
 def build(tiny: Path, rows: pa.Table, **changes: Any) -> tuple[Network, Part]:
     recipe = replace(PLAIN, **changes)
-    network = Network(load(tiny, sha256="0"), Text(), Classification().fit(rows, recipe), recipe)
+    network = Network(load(tiny, sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
     return network, network.prepare(rows)
 
 
@@ -135,7 +136,7 @@ def test_balanced_class_weights_give_every_class_the_same_say(trained):
     rows = table(200, rare=True)
     truth = np.array(rows["target"].to_pylist())
     assert 0.2 < (truth == "up").mean() < 0.45
-    head = Classification().fit(rows, replace(PLAIN, class_weights="balanced"))
+    head = Classification().fit(Known(train=rows), replace(PLAIN, class_weights="balanced"))
     label = torch.from_numpy(head.targets(rows)["label"])
     weights = {name: float(head.loss(torch.zeros(len(some), 2), {"label": some}, PLAIN)[1]) for name, some in
                {"down": label[label == 0], "up": label[label == 1]}.items()}  # fmt: skip

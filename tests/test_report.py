@@ -218,7 +218,7 @@ def test_training_sizes_and_groups_of_the_record_are_drawn(tmp_path):
     score = record["scores"]["test"]
     point = {"score": score["f1_macro"], "baselines": [{"name": "majority", "score": score["f1_macro"], "difference": None}]}
     record["curve"] = {"metric": "f1_macro", "points": [{"train": 100, **point}, {"train": 300, **point}], "says": "worth it from 100"}
-    record["groups"] = {"column": "domain", "values": {"tweets": score, "news": score}, "left_out": 7}
+    record["groups"] = {"domain": {"values": {"tweets": score, "news": score}, "left_out": 7}}
     run_folder.write_json(run / "run.json", record)
     page = Page(write(run))
     assert {"Score by training size", "Scores by group"} <= set(page.headings)

@@ -1,7 +1,5 @@
 """The sequence stem and the ranking head on a tiny backbone: causal, sharing their items, saved and restored whole."""
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -30,11 +28,10 @@ def splits():
     return data.Histories(data.rows(lambda: table), window=4).load()
 
 
-def network(folder, splits, *, reads=Reads("all"), catalogue=True, horizon=1):
-    known = splits.catalogue if catalogue else None
-    stem = stems.Events(catalogue=splits.catalogue).fit(splits.tables["train"])
-    head = heads.Ranking(catalogue=splits.catalogue, reads=reads, horizon=horizon).fit(splits.tables["train"], RECIPE)
-    return Network(load(folder, sha256="0" * 64), replace(stem, catalogue=known), replace(head, catalogue=known), RECIPE)
+def network(folder, splits, *, reads=Reads("all"), restored=False, horizon=1):
+    known = splits.known()
+    stem, head = stems.Events().fit(known), heads.Ranking(reads=reads, horizon=horizon).fit(known, RECIPE)
+    return Network(load(folder, sha256="0" * 64), stem, head, RECIPE, None if restored else known)
 
 
 def disturb(made):
@@ -143,7 +140,7 @@ def test_an_adapter_holds_its_texts_vectors_and_not_the_catalogue(tiny, splits, 
     meta = {"stem": describe(made.stem_spec), "head": describe(made.head_spec)}
     assert WORDS[0] not in str(meta)
     save(tmp_path / "adapter.safetensors", kept(made), meta)
-    again = network(tiny, splits, catalogue=False)
+    again = network(tiny, splits, restored=True)
     assert again.stem.content.abs().sum() == 0
     meta = load_into(again, tmp_path / "adapter.safetensors")
     assert torch.equal(states(made, rows([["i0", "i1"]])), states(again, rows([["i0", "i1"]])))
@@ -161,9 +158,9 @@ def test_the_texts_vectors_are_kept_and_a_damaged_file_is_made_again(tiny, split
 
 
 def test_a_history_as_people_type_it(splits):
-    stem = stems.Events(catalogue=splits.catalogue).fit(splits.tables["train"])
+    stem = stems.Events().fit(splits.known())
     for typed in ("good film; Bad Film ", '["i0", "bad film"]', ["good film", "i1"], {"history": "i0; i1"}):
-        assert stem.typed(typed)["history"] == ["i0", "i1"]
+        assert stem.typed(typed, splits.catalogue)["history"] == ["i0", "i1"]
     for typed, said in (
         ("god film", "Unknown item 'god film'. Did you mean good film"),
         ("", "titles or ids"),
@@ -171,10 +168,10 @@ def test_a_history_as_people_type_it(splits):
         ({}, "titles or ids"),
     ):
         with pytest.raises(DataError, match=said) as caught:
-            stem.typed(typed)
+            stem.typed(typed, splits.catalogue)
         assert "\n" not in str(caught.value)
-    assert heads.Ranking(catalogue=splits.catalogue).readable(["i1", "i0"]) == ["bad film", "good film"]
-    assert heads.Ranking().readable(["i1"]) == ["i1"]
+    assert heads.Ranking().readable(["i1", "i0"], splits.catalogue) == ["bad film", "good film"]
+    assert heads.Ranking().readable(["i1"], None) == ["i1"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +189,7 @@ def test_rows_that_cannot_be_read_are_named(tiny, splits, history, times, said):
 
 
 def test_a_ranking_head_needs_a_stem_with_items_and_known_targets(tiny, splits):
-    head = heads.Ranking(catalogue=splits.catalogue).fit(splits.tables["train"], RECIPE)
+    head = heads.Ranking().fit(splits.known(), RECIPE)
     with pytest.raises(UsageError, match=r"stems\.Events"):
         Network(load(tiny, sha256="0" * 64), stems.Text(), head, RECIPE)
     with pytest.raises(DataError, match="item 'nowhere' is not in the catalogue"):

@@ -218,19 +218,6 @@ def test_temporal_without_a_usable_time() -> None:
         split(data.Temporal((2, 1)), table([0.0] * 3, time=[1, 2, 3]))
 
 
-def test_leave_last_out_by_time_then_order() -> None:
-    rows = table([*"abcdefgh"], user=["u", "u", "v", "u", "v", "v", "u", "w"], time=[1, 5, 9, 5, 1, 1, 2, 1])
-    parts, notes = split(data.LeaveLastOut(), rows)
-    assert {name: part["target"].to_pylist() for name, part in parts.items()} == {
-        "train": list("aegh"),
-        "validation": list("bf"),
-        "test": list("cd"),
-    }
-    assert notes == ["1 users with fewer than 3 events are in train only"]
-    with pytest.raises(DataError, match="no column 'who'"):
-        split(data.LeaveLastOut(user="who"), rows)
-
-
 def test_folds_keep_shifts_and_hold_out_validation() -> None:
     rows = table(["a", "b"] * 30, [f"g{row // 4}" for row in range(60)])
     splits = data.rows(lambda: {"train": rows.slice(0, 40), "test": rows.slice(40, 12), "shift:x": rows.slice(52)}).load()

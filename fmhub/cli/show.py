@@ -22,7 +22,7 @@ def summary(record: Mapping[str, Any]) -> None:
     for split, scores in record["scores"].items():
         if split.startswith("shift:"):
             click.echo(f"{'shift':<9} {split.removeprefix('shift:'):<22} {interval(scores[name])}")
-    for value, scores in ((record.get("groups") or {}).get("values") or {}).items():
+    for value, scores in (pair for found in (record.get("groups") or {}).values() for pair in found["values"].items()):
         click.echo(f"{'group':<9} {value[:22]:<22} {interval(scores[name])}   {scores[name]['n']} examples")
     for note in record["notes"]:
         click.echo(f"note      {note}")

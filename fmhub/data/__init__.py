@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from fmhub.artifacts import Artifact, Debian, File, Hub, Local, Npm, Wheel
 from fmhub.data.histories import Histories
-from fmhub.data.rules import Given, KFold, LeaveLastOut, Random, Rule, Temporal
+from fmhub.data.rules import Given, KFold, Random, Rule, Temporal
 from fmhub.errors import DataError, UsageError, nearest
-from fmhub.task import Splits
+from fmhub.task import Splits, StemSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "Artifact", "Data", "Debian", "File", "Given", "Histories", "Hub", "KFold", "LeaveLastOut", "Local", "Npm", "Random", "Required",
+    "Artifact", "Data", "Debian", "File", "Given", "Histories", "Hub", "KFold", "Local", "Npm", "Random", "Required",
     "Rule", "Splits", "Temporal", "Wheel", "csv", "folder", "hf", "jsonl", "open", "parquet", "rows",
 ]  # fmt: skip
 
@@ -59,6 +59,10 @@ class Data:
         from fmhub.data.build import load
 
         return load(self)
+
+    def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> Data:
+        """The user's own file or folder, whatever this one's kind; see `open`."""
+        return _opened(reference, columns, test, stem)
 
 
 def csv(
@@ -137,9 +141,18 @@ class Required:
 
     what: str = "FILE.csv|.tsv|.jsonl|.parquet|FOLDER|hf:NAME"
 
+    def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> Data:
+        """The user's own file or folder; see `open`."""
+        return _opened(reference, columns, test, stem)
+
     def load(self) -> Splits:
         """Always a `UsageError`."""
         raise UsageError(f"This task has no data of its own: give it with --data {self.what}, and name its columns with --columns.")
+
+
+def _opened(reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> Data:
+    roles = {"target" if role == "label" else role: column for role, column in columns.items()}
+    return open(reference, roles, test, fields=getattr(stem, "fields", ()), suffixes=getattr(stem, "files", ()))
 
 
 _SUFFIXES = {

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from fmhub.data import splitting
 from fmhub.data.fingerprint import fingerprint
 from fmhub.data.read import read
-from fmhub.data.rules import Given, LeaveLastOut, Random
+from fmhub.data.rules import Given, Random
 from fmhub.data.tables import ROLES, some, with_roles
 from fmhub.errors import DataError
 from fmhub.task import Splits
@@ -37,8 +37,7 @@ def load(spec: Data) -> Splits:
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     _check(parts, where, classes="label" in columns or any("label" in table.column_names for table in raw.values()))
-    if not isinstance(rule, LeaveLastOut):
-        splitting.check_groups(parts)
+    splitting.check_groups(parts)
     return Splits(tables=parts, fingerprint=fingerprint(parts), notes=(*notes, *more), rule=type(rule).__name__)
 
 

@@ -45,7 +45,7 @@ def load(spec: Histories) -> Splits:
         raise DataError(f"{where}: {error}") from None
     found = {name: pa.table({column: pa.array(values[column], kind) for column, kind in FIELDS.items()}) for name, values in parts.items()}
     print_ = fingerprint({**found, "catalogue": catalogue})
-    return Splits(tables=found, fingerprint=print_, notes=(*notes, *more), rule="LeaveLastOut", catalogue=catalogue)
+    return Splits(tables=found, fingerprint=print_, notes=(*notes, *more), rule="Histories", catalogue=catalogue)
 
 
 def _named(raw: pa.Table, columns: dict[str, str]) -> pa.Table:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fmhub.errors import UsageError
 from fmhub.task import Splits
 
 if TYPE_CHECKING:
     from fmhub.data import Data
+    from fmhub.task import StemSpec
 
 ROLES = ("user", "item", "time")
 
@@ -38,7 +39,7 @@ class Histories:
 
         return load(self)
 
-    def opened(self, reference: str, columns: Mapping[str, str], test: str | None) -> Histories:
+    def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> Histories:
         """The same task on the user's own events."""
         from fmhub import data
 
@@ -46,10 +47,3 @@ class Histories:
             raise UsageError("--test does not go with events: every user's last one is the test.")
         roles = {"item" if role in ("target", "label") else role: column for role, column in columns.items()}
         return replace(self, events=replace(data.open(reference), columns=tuple(roles.items())))
-
-
-def catalogue_of(spec: Any) -> Any:
-    """The catalogue that a stem, head or baseline was given. Raises `UsageError` where it was given none."""
-    if spec.catalogue is None:
-        raise UsageError(f"{type(spec).__name__} needs data with a catalogue of items, such as data.histories(...).")
-    return spec.catalogue

@@ -71,19 +71,6 @@ class Temporal:
 
 
 @dataclass(frozen=True)
-class LeaveLastOut:
-    """Each user's last event by (time, file order) is test, the one before validation; users with fewer than 3 stay in train."""
-
-    user: str = "user"
-    time: str = "time"
-
-    def split(self, given: Mapping[str, pa.Table], fields: tuple[str, ...]) -> tuple[Tables, list[str]]:
-        from fmhub.data.splitting import leave_last_out as apply
-
-        return apply(self, given, fields)
-
-
-@dataclass(frozen=True)
 class KFold:
     """`k` parts, each test once; as the rule of a task the first one is test. See `splitting.folds`."""
 

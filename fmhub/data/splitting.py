@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from fmhub.data.fingerprint import fingerprint
 from fmhub.data.parts import divide, keys, part_of
-from fmhub.data.rules import Given, KFold, LeaveLastOut, Random, Temporal
+from fmhub.data.rules import Given, KFold, Random, Temporal
 from fmhub.data.tables import some
 from fmhub.errors import DataError, UsageError
 from fmhub.task import Splits
@@ -72,25 +72,6 @@ def _times(table: pa.Table, rule: Temporal) -> tuple[np.ndarray, list[Any], Any]
         return column.cast(pa.float64()).to_numpy(), [float(cutoff) for cutoff in rule.cutoffs], rule.embargo
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"The time column or a cutoff is neither a number nor an ISO date ({str(error)[:100]}).") from None
-
-
-def leave_last_out(rule: LeaveLastOut, parts: Mapping[str, pa.Table], fields: Sequence[str]) -> Result:
-    """Last and last but one event of every user."""
-    table = together(parts)
-    for name in (rule.user, rule.time):
-        if name not in table.column_names:
-            raise DataError(f"LeaveLastOut: no column {name!r}. Columns: {some(table.column_names)}.")
-    users = table[rule.user].combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.lexsort((np.arange(len(table)), table[rule.time].to_numpy(), users))
-    ordered = users[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    sizes = np.diff(np.append(-1, ends))
-    part = np.zeros(len(table), np.int8)
-    part[order[ends[sizes >= 3]]] = 2
-    part[order[ends[sizes >= 3] - 1]] = 1
-    short = int((sizes < 3).sum())
-    tables = {name: table.filter(pa.array(part == index)) for index, name in enumerate(("train", "validation", "test"))}
-    return tables, [f"{short} users with fewer than 3 events are in train only"] if short else []
 
 
 def first_fold(rule: KFold, parts: Mapping[str, pa.Table], fields: Sequence[str]) -> Result:
@@ -154,11 +135,12 @@ def without_leaks(parts: Tables, fields: Sequence[str]) -> Result:
 
 
 def check_groups(parts: Mapping[str, pa.Table]) -> None:
-    """`DataError` where a group is in two splits."""
+    """`DataError` where a group that is learnt from, or chosen by, is in another split too; parts held out may share theirs."""
     seen: dict[str, str] = {}
-    for name, table in parts.items():
-        if "group" in table.column_names:
-            for value in pc.unique(table["group"]).drop_null().to_pylist():
+    for name in sorted(parts, key=lambda name: {"train": 0, "validation": 1}.get(name, 2)):
+        if "group" in parts[name].column_names:
+            for value in pc.unique(parts[name]["group"]).drop_null().to_pylist():
                 if value in seen:
                     raise DataError(f"Group {value!r} is both in {seen[value]} and in {name}; a group must not cross a split.")
-                seen[value] = name
+                if name in ("train", "validation"):
+                    seen[value] = name

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Classification:
     weights: Sequence[float] = ()
     """Of each label in the loss; set by `fit` where the recipe asks for balanced ones."""
 
-    def fit(self, train: pa.Table, recipe: Recipe) -> Classification:
+    def fit(self, known: Known, recipe: Recipe) -> Classification:
         """A copy with `labels` and, for `recipe.class_weights="balanced"`, weights n / (classes * n_class)."""
-        seen = [str(value) for value in train.column("target").to_pylist()]
+        seen = [str(value) for value in known.train.column("target").to_pylist()]
         labels = tuple(self.labels) or tuple(sorted(set(seen), key=_natural))
         if len(set(seen)) < 2:
             raise DataError(f"The training part holds one label only ({', '.join(sorted(set(seen))) or 'none'}): a classifier needs two.")
         fitted = replace(self, labels=labels)
-        fitted.targets(train)
+        fitted.targets(known.train)
         if recipe.class_weights == "balanced":
             fitted = replace(fitted, weights=tuple(len(seen) / (len(labels) * max(1, seen.count(label))) for label in labels))
         return fitted
@@ -51,17 +52,15 @@ class Classification:
         for row, value in enumerate(values):
             if value not in index:
                 name = table.column("id")[row].as_py()
-                known = ", ".join(list(self.labels)[:8])
-                raise DataError(
-                    f"Row {name}: label {value!r} is not one that was trained on.{nearest(value, self.labels)} Labels: {known}."
-                )
+                some = ", ".join(list(self.labels)[:8])
+                raise DataError(f"Row {name}: label {value!r} is not one that was trained on.{nearest(value, self.labels)} Labels: {some}.")
         return {"label": np.array([index[value] for value in values], dtype=np.int64)}
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
         """(examples, width) -> logits (examples, labels)."""
         from fmhub.heads.linear import Linear
 
-        return Linear(backbone.width, len(self.labels), recipe.dropout)
+        return Linear(backbone.width, len(self.labels), recipe.dropout, stem)
 
     def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy with the recipe's label smoothing, weighted by class where asked."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 CENTRE = 1.5
 """A cell learns a box whose centre is at most this many cells away in x and in y, and that holds it."""
@@ -44,13 +45,13 @@ class Detection:
     most: int = 300
     """Predictions an example."""
 
-    def fit(self, train: pa.Table, recipe: Recipe) -> Detection:
+    def fit(self, known: Known, recipe: Recipe) -> Detection:
         """A copy with the sorted labels of the training boxes where none are named. Raises `DataError` where there is no box."""
-        found = {str(one["label"]) for boxes in train.column("target").to_pylist() for one in boxes}
+        found = {str(one["label"]) for boxes in known.train.column("target").to_pylist() for one in boxes}
         if not found:
             raise DataError("The training part holds no box.")
         fitted = replace(self, labels=tuple(self.labels) or tuple(sorted(found)))
-        fitted.targets(train)
+        fitted.targets(known.train)
         return fitted
 
     def targets(self, table: pa.Table) -> dict[str, list[Any]]:

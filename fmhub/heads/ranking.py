@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fmhub.data.histories import catalogue_of
 from fmhub.errors import DataError, UsageError, nearest
 from fmhub.task import Reads
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,16 @@ class Ranking:
     fade: float = 0.7
     kept: int = 100
     reads: Reads = Reads("all")
-    catalogue: Any = field(default=None, repr=False, compare=False, metadata={"stored": False})
 
-    def fit(self, train: pa.Table, recipe: Recipe) -> Ranking:
+    def fit(self, known: Known, recipe: Recipe) -> Ranking:
         """A copy that knows the items of its catalogue and how frequent each is."""
         import math
         from collections import Counter
 
-        labels = tuple(catalogue_of(self)["id"].to_pylist())
-        counts = Counter(item for column in (train["history"].to_pylist(), [train["target"].to_pylist()]) for row in column for item in row)
+        labels = tuple(known.things(self)["id"].to_pylist())
+        counts = Counter(
+            item for column in (known.train["history"].to_pylist(), [known.train["target"].to_pylist()]) for row in column for item in row
+        )
         mean = counts.total() / len(labels)
         return replace(self, labels=labels, prior=tuple(round(math.log((counts[item] + 1) / (mean + 1)), 4) for item in labels))
 
@@ -92,7 +93,7 @@ class Ranking:
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return {"prediction": [[self.labels[item] for item, value in zip(*row, strict=True) if value > -float("inf")] for row in rows]}
 
-    def readable(self, prediction: Sequence[str]) -> list[str]:
+    def readable(self, prediction: Sequence[str], catalogue: pa.Table | None) -> list[str]:
         """Titles of the first ten, where the catalogue is at hand."""
-        titles = {} if self.catalogue is None else dict(zip(*(self.catalogue[name].to_pylist() for name in ("id", "title")), strict=True))
+        titles = {} if catalogue is None else dict(zip(*(catalogue[name].to_pylist() for name in ("id", "title")), strict=True))
         return [titles.get(item, item) for item in prediction[:10]]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Regression:
     high: float | None = None
     """Ends of the scale, where it has any: predictions are clamped to them and a target outside is refused."""
 
-    def fit(self, train: pa.Table, recipe: Recipe) -> Regression:
+    def fit(self, known: Known, recipe: Recipe) -> Regression:
         """A copy that knows the mean and the standard deviation of the training targets."""
-        values = self._values(train)
+        values = self._values(known.train)
         if values.std() == 0:
             raise DataError(f"Every training target is {values[0]:g}: there is nothing to learn.")
         return replace(self, mean=float(values.mean()), deviation=float(values.std()))
@@ -66,7 +67,7 @@ class Regression:
         """(examples, width) -> (examples, 1)."""
         from fmhub.heads.linear import Linear
 
-        return Linear(backbone.width, 1, recipe.dropout)
+        return Linear(backbone.width, 1, recipe.dropout, stem)
 
     def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared error of the standardised value."""

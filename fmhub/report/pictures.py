@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,20 +62,20 @@ def size_curve(run: Run) -> Markup | None:
 
 
 def by_group(run: Run) -> Markup | None:
-    """The primary metric for each value of the column that the run was asked to look at."""
-    groups = run.record.get("groups")
-    if not groups:
-        return None
-    found = {value: scores[run.record["primary"]] for value, scores in groups["values"].items()}
-    left = tag("p", f"{groups['left_out']} rarer values are left out.", class_="quiet") if groups["left_out"] else ""
-    return join([tag("h3", groups["column"]), score_rows(found, run), left])
+    """The primary metric for each value of the columns that the task or its user asked to look at."""
+    parts: list[Any] = []
+    for column, groups in (run.record.get("groups") or {}).items():
+        found = {value: scores[run.record["primary"]] for value, scores in groups["values"].items()}
+        left = tag("p", f"{groups['left_out']} rarer values are left out.", class_="quiet") if groups["left_out"] else ""
+        parts += [tag("h3", column), score_rows(found, run), left]
+    return join(parts) if parts else None
 
 
 def by_slice(run: Run) -> Markup | None:
     """The primary metric in every part of the data that a column of its own names."""
     parts = []
-    asked = (run.record.get("groups") or {}).get("column")
-    for column in [name for name in run.extra if name != asked]:
+    asked = run.record.get("groups") or {}
+    for column in [name for name in run.extra if name not in asked]:
         values = {str(value) for value in run.columns[column] if value is not None}
         if not 2 <= len(values) <= MOST_SLICES or run.metric is None:
             continue

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 IN_MEMORY = 1 << 27
 """Bytes of decoded pictures that are held in memory; more are kept in a file that later runs read too."""
@@ -46,7 +47,7 @@ class Image:
     files: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
     """Suffixes of the files in a user's folder that are examples."""
 
-    def fit(self, train: pa.Table) -> Image:
+    def fit(self, known: Known) -> Image:
         """Nothing to learn: the constants are the backbone's."""
         return self
 
@@ -118,7 +119,7 @@ class Image:
         normalised = ((pixels - mean) / deviation).contiguous()
         return {"pixel_values": normalised, "frame": frame, "source": torch.from_numpy(encoded.values["source"][rows])}
 
-    def build(self, backbone: Backbone, recipe: Recipe) -> None:
+    def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
         """Nothing to train: the backbone embeds patches itself."""
 
 

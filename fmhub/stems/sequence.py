@@ -7,10 +7,9 @@ is read causally (Kang & McAuley 2018, arXiv:1808.09781), so that each place is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fmhub.data.histories import catalogue_of
 from fmhub.errors import DataError, nearest
 from fmhub.task import Encoded
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 BUCKETS = 26
 """Of a gap in seconds: unknown, then powers of two up to about a year."""
@@ -34,15 +34,14 @@ class Events:
 
     items: tuple[str, ...] = ()
     """Ids of the catalogue, in its order; set by `fit`."""
-    catalogue: Any = field(default=None, repr=False, compare=False, metadata={"stored": False})
     fields: tuple[str, ...] = ("history", "times", "time")
     unit: str = "events"
 
-    def fit(self, train: pa.Table) -> Events:
+    def fit(self, known: Known) -> Events:
         """A copy that knows the items of its catalogue."""
-        return replace(self, items=tuple(catalogue_of(self)["id"].to_pylist()))
+        return replace(self, items=tuple(known.things(self)["id"].to_pylist()))
 
-    def typed(self, value: Any) -> Mapping[str, Any]:
+    def typed(self, value: Any, catalogue: pa.Table | None) -> Mapping[str, Any]:
         """A row from what a person types: titles or ids, oldest first, as a list or parted by semicolons; or a whole row."""
         from collections.abc import Mapping
 
@@ -53,16 +52,16 @@ class Events:
         events = [part.strip() for part in history.split(";") if part.strip()] if isinstance(history, str) else history
         if not isinstance(events, list) or not events or not all(isinstance(event, str | int) for event in events):
             raise DataError(f"A history is a list of titles or ids, oldest first, not {str(history)[:60]!r}.")
-        return {"times": None, "time": None, **row, "history": [self._named(str(event)) for event in events]}
+        return {"times": None, "time": None, **row, "history": [self._named(str(event), catalogue) for event in events]}
 
-    def _named(self, event: str) -> str:
+    def _named(self, event: str, catalogue: pa.Table | None) -> str:
         """The id of an item by id or title; the title's year may be left out."""
         if event in self.items:
             return event
-        titles = catalogue_of(self)["title"].to_pylist()
+        titles: list[str] = [] if catalogue is None else catalogue["title"].to_pylist()
         found = [
             item
-            for item, title in zip(self.items, titles, strict=True)
+            for item, title in zip(self.items, titles, strict=False)
             if event.lower() in (title.lower(), title.lower().rpartition(" (")[0])
         ]
         if not found:
@@ -118,11 +117,11 @@ class Events:
             "attention_mask": torch.from_numpy(real)
         }
 
-    def build(self, backbone: Backbone, recipe: Recipe) -> torch.nn.Module:
-        """See `fmhub.stems.items.Items`. Without a catalogue (a restored run) the texts' vectors come from the adapter's file."""
+    def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> torch.nn.Module:
+        """See `fmhub.stems.items.Items`. A restored run has the texts' vectors from the adapter's file."""
         from fmhub.stems.items import Items
 
-        texts: Sequence[str] | None = None if self.catalogue is None else self.catalogue["text"].to_pylist()
+        texts: Sequence[str] | None = None if known is None else known.things(self)["text"].to_pylist()
         return Items(backbone, len(self.items), texts, recipe.dropout)
 
 

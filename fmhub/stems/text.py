@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
+    from fmhub.task import Known
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Text:
     fields: tuple[str, ...] = ("text",)
     unit: str = "tokens"
 
-    def fit(self, train: pa.Table) -> Text:
+    def fit(self, known: Known) -> Text:
         """Nothing to learn: the vocabulary is the backbone's."""
         return self
 
@@ -65,7 +66,7 @@ class Text:
         batch["attention_mask"] = real
         return {name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.int64)) for name, value in batch.items()}
 
-    def build(self, backbone: Backbone, recipe: Recipe) -> None:
+    def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
         """Nothing to train: the backbone embeds tokens itself."""
 
 

@@ -13,6 +13,7 @@ from fmhub.evaluation import baselines, metrics
 from fmhub.evaluation.metrics.columns import columns as columns_of
 from fmhub.evaluation.metrics.columns import take
 from fmhub.runs.folder import read_table
+from fmhub.task import Setting
 from fmhub.testing.subject import Subject
 from fmhub.training.tables import of_split, with_target
 
@@ -82,7 +83,7 @@ def _constant(it: Subject, metric: metrics.Metric, labels: Any, table: dict[str,
         return float(worst)
     parts = it.splits.tables
     try:
-        answers = spec.fit(parts["train"], parts["validation"], head=it.task.head, seed=0).predict(parts["test"])
+        answers = spec.fit(Setting(train=parts["train"], validation=parts["validation"], head=it.task.head)).predict(parts["test"])
         value = metric.score({**table, **columns_of(answers)}, labels)
     except (FmhubError, ValueError):
         return float(worst)

@@ -48,6 +48,9 @@ class Fixed:
     def load(self) -> Splits:
         return self.splits
 
+    def opened(self, *_: Any) -> Fixed:
+        return self
+
 
 @dataclass
 class Subject:
@@ -107,11 +110,11 @@ class Subject:
 
     def network(self, **changes: Any) -> Network:
         """Stem and head fitted on the sample, around a fresh backbone; `changes` are of the recipe."""
-        train = self.splits.tables["train"]
+        known = self.splits.known()
         undecided = {"lora.layers": "all"} if self.task.recipe.lora.layers == "auto" else {}
         recipe = override(self.task.recipe, {**undecided, **changes})
         assert self.task.stem is not None
-        return Network(self.load(), self.task.stem.fit(train), self.task.head.fit(train, recipe), recipe)
+        return Network(self.load(), self.task.stem.fit(known), self.task.head.fit(known, recipe), recipe, known)
 
     def short(self, name: str, *, interrupt: bool = False) -> Network:
         """Train twice over `SHORT` rows; with `interrupt`, stop in the second epoch and go on in another network."""

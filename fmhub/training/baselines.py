@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from fmhub.evaluation import difference, evaluate
 from fmhub.runs import folder as run_folder
-from fmhub.task import Task
-from fmhub.training.member import Member, Trained
+from fmhub.task import Setting, Task
+from fmhub.training.features import Features
+from fmhub.training.member import Load, Member, Trained
 from fmhub.training.tables import join, of_split, prediction_table, storable, with_target
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def gap(task: Task, ours: pa.Table, theirs: pa.Table) -> dict[str, Any]:
     return {key: found[key] for key in ("value", "low", "high")}
 
 
-def run_baselines(task: Task, trained: list[Trained], ours: pa.Table, folder: Path, reporter: Reporter) -> list[Row]:
+def run_baselines(task: Task, trained: list[Trained], ours: pa.Table, load: Load, folder: Path, reporter: Reporter) -> list[Row]:
     """Fit and score each baseline once a fold (seeds share it); its predictions lie beside ours, and are read again on resume."""
     rows = []
     members = [one.member for one in trained]
@@ -56,20 +57,23 @@ def run_baselines(task: Task, trained: list[Trained], ours: pa.Table, folder: Pa
         if path.is_file():
             predictions = with_target(run_folder.read_table(path), [table for member in members for table in member.splits.values()])
         else:
-            predictions = predict_baseline(spec, members)
+            predictions = predict_baseline(spec, members, load)
             run_folder.write_table(path, storable(predictions, task.redistribute))
         rows.append(Row(spec.name, score(predictions, task.metrics, labels_of(task)), gap(task, ours, predictions)))
     return rows
 
 
-def predict_baseline(spec: Any, members: list[Member]) -> pa.Table:
+def predict_baseline(spec: Any, members: list[Member], load: Load) -> pa.Table:
     """What a baseline, fitted once a fold on the first seed's members, says of every split but train."""
-    return join([_predictions(spec, member) for member in members if member.seed == members[0].seed])
+    return join([_predictions(spec, member, load) for member in members if member.seed == members[0].seed])
 
 
-def _predictions(spec: Any, member: Member) -> pa.Table:
-    splits = member.splits
+def _predictions(spec: Any, member: Member, load: Load) -> pa.Table:
     stem, head = member.fitted()
-    fitted = spec.fit(splits["train"], splits["validation"], head=head, seed=member.seed)
-    blind = {name: rows.drop_columns(["target"]) for name, rows in splits.items() if name != "train"}
-    return join([prediction_table(splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()])
+    parts = {name: member.splits[name] for name in ("train", "validation")}
+    features = Features(member, load)
+    fitted = spec.fit(Setting(**parts, catalogue=member.catalogue, head=head, seed=member.seed, features=features))
+    blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name != "train"}
+    return join(
+        [prediction_table(member.splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()]
+    )

@@ -12,7 +12,7 @@ from fmhub.evaluation import better, evaluate, metrics
 from fmhub.runs import folder as run_folder
 from fmhub.training.baselines import Row, gap, labels_of, predict_baseline
 from fmhub.training.folds import Rows
-from fmhub.training.member import Member, Trained
+from fmhub.training.member import Load, Member, Trained
 from fmhub.training.plan import Plan
 from fmhub.training.reporting import Reporter
 from fmhub.training.tables import join, of_split, storable
@@ -23,7 +23,12 @@ def curve_members(plan: Plan, rows: Rows) -> list[Member]:
     splits = rows.parts[0]
     return [
         Member(
-            f"train-{size}-seed-{seed}", plan.task, seed, {**splits, "train": limit(splits["train"], size)}, fingerprint=rows.fingerprint
+            f"train-{size}-seed-{seed}",
+            plan.task,
+            seed,
+            {**splits, "train": limit(splits["train"], size)},
+            fingerprint=rows.fingerprint,
+            catalogue=rows.catalogue,
         )
         for size in plan.options.curve
         for seed in plan.seeds
@@ -31,7 +36,7 @@ def curve_members(plan: Plan, rows: Rows) -> list[Member]:
 
 
 def curve(
-    plan: Plan, smaller: list[Trained], ours: pa.Table, baselines: list[Row], whole: int, folder: Path, reporter: Reporter
+    plan: Plan, smaller: list[Trained], ours: pa.Table, baselines: list[Row], whole: int, load: Load, folder: Path, reporter: Reporter
 ) -> dict[str, Any] | None:
     """{points, worth_from, says}, the run itself being the last point; the predictions behind it go to `curve.parquet`.
 
@@ -46,7 +51,7 @@ def curve(
         found = {"": join([one.predictions for one in here])}
         for spec in plan.task.baselines if plan.options.baseline else ():
             reporter.say(f"baseline {spec.name} on {size} rows")
-            found[spec.name] = predict_baseline(spec, [one.member for one in here])
+            found[spec.name] = predict_baseline(spec, [one.member for one in here], load)
         points.append(_point(plan, size, found))
         tables += [_marked(storable(table, plan.task.redistribute), size, name) for name, table in found.items()]
     run_folder.write_table(folder / "curve.parquet", join(tables))

@@ -77,7 +77,7 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
             return stored
         outcome = _train(plan, rows, train)
         _, *others = launch.from_all({"cpu_seconds": clock.read()["cpu_seconds"], "peak_memory_bytes": cost.peak_memory()})
-        found = launch.from_first(lambda: compare(plan, rows, outcome, folder, reporter))
+        found = launch.from_first(lambda: compare(plan, rows, outcome, load, folder, reporter))
     except (KeyboardInterrupt, Exception) as error:
         reporter.close()
         if first:
@@ -116,8 +116,8 @@ def members(plan: Plan, rows: Rows) -> list[Member]:
     folded = len(rows.parts) > 1
     return [
         Member(
-            f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.options.groups, rows.fingerprint,
-            rows.whole if folded and plan.options.limit is None else None,
+            f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.slices, rows.fingerprint,
+            rows.whole if folded and plan.options.limit is None else None, rows.catalogue,
         )
         for seed in plan.seeds
         for fold, splits in enumerate(rows.parts)
@@ -127,7 +127,7 @@ def members(plan: Plan, rows: Rows) -> list[Member]:
 def _check_targets(plan: Plan, rows: Rows) -> None:
     """A target that does not fit is refused before anything is written."""
     for splits in rows.parts:
-        head = plan.task.head.fit(splits["train"], plan.task.recipe)
+        head = plan.task.head.fit(rows.known(splits["train"]), plan.task.recipe)
         for table in splits.values():
             head.targets(table)
 

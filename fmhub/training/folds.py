@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,13 @@ from fmhub.data.rules import KFold
 from fmhub.data.splitting import folds, together
 from fmhub.data.tables import ROLES
 from fmhub.errors import DataError, UsageError, nearest
-from fmhub.task import Splits, Task
+from fmhub.task import Known, Splits, Task
 from fmhub.training.plan import Plan
 
 GIVEN = "shift:given"
 """What a test part that the data itself declares is called in a cross-validation, where it stays out of the folds."""
 BY_CHANCE = ("Random", "KFold")
-BY_TIME = ("Temporal", "LeaveLastOut")
+BY_TIME = ("Temporal", "Histories")
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,10 @@ class Rows:
     """Of the data and of how they are split."""
     notes: tuple[str, ...]
     catalogue: pa.Table | None = None
+
+    def known(self, train: pa.Table) -> Known:
+        """What may be learnt from before training on these rows."""
+        return Known(train=train, catalogue=self.catalogue)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -56,7 +59,7 @@ def load_rows(plan: Plan) -> Rows:
     for name in ("train", "validation", "test"):
         if name not in splits.tables or not len(splits.tables[name]):
             raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
-    _check_groups(splits, plan.options.groups)
+    _check_groups(splits, plan)
     found = _folds(splits, plan) if plan.options.folds else [splits]
     whole = together(_kept_apart(splits, plan)) if plan.options.folds else splits.tables["train"]
     fingerprint = hashlib.sha256("\n".join(one.fingerprint for one in found).encode()).hexdigest() if len(found) > 1 else splits.fingerprint
@@ -67,14 +70,13 @@ def load_rows(plan: Plan) -> Rows:
     return Rows(parts, whole, fingerprint, notes, splits.catalogue)
 
 
-def _check_groups(splits: Splits, column: str | None) -> None:
+def _check_groups(splits: Splits, plan: Plan) -> None:
     table = splits.tables["test"]
-    if column is None:
-        return
-    if column not in table.column_names:
-        raise UsageError(f"--groups: the data have no column {column!r}.{nearest(column, table.column_names)}")
-    if pa.types.is_nested(table.schema.field(column).type) or pa.types.is_binary(table.schema.field(column).type):
-        raise UsageError(f"--groups: column {column!r} holds {table.schema.field(column).type}, not one plain value a row.")
+    for column in plan.slices:
+        if column not in table.column_names:
+            raise UsageError(f"--groups: the data have no column {column!r}.{nearest(column, table.column_names)}")
+        if pa.types.is_nested(table.schema.field(column).type) or pa.types.is_binary(table.schema.field(column).type):
+            raise UsageError(f"--groups: column {column!r} holds {table.schema.field(column).type}, not one plain value a row.")
 
 
 def cut(train: pa.Table, plan: Plan) -> pa.Table:
@@ -103,17 +105,8 @@ def _kept_apart(splits: Splits, plan: Plan) -> dict[str, pa.Table]:
 
 
 def settle_labels(task: Task, rows: Rows) -> Task:
-    """The task whose parts know the catalogue and whose head knows every label, so that folds and small training parts answer alike."""
-    if rows.catalogue is not None:
-        stem, ranker, *baselines = (informed(spec, rows.catalogue) for spec in (task.stem, task.head, *task.baselines))
-        task = replace(task, stem=stem, head=ranker, baselines=baselines)
+    """The task whose head knows every label, so that folds and small training parts answer alike."""
     head: Any = task.head
     if not hasattr(head, "labels"):
         return task
-    return replace(task, head=replace(head, labels=head.fit(rows.whole, task.recipe).labels))
-
-
-def informed(spec: Any, catalogue: pa.Table | None) -> Any:
-    """The spec with the data's catalogue, where it has a field for it."""
-    has = catalogue is not None and dataclasses.is_dataclass(spec) and any(entry.name == "catalogue" for entry in dataclasses.fields(spec))
-    return replace(spec, catalogue=catalogue) if has else spec
+    return replace(task, head=replace(head, labels=head.fit(rows.known(rows.whole), task.recipe).labels))

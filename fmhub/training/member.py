@@ -22,7 +22,7 @@ from fmhub.evaluation import metrics
 from fmhub.evaluation.metrics.columns import columns as columns_of
 from fmhub.home import atomic, read_json
 from fmhub.runs import folder as run_folder
-from fmhub.task import HeadSpec, StemSpec, Task
+from fmhub.task import HeadSpec, Known, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
 from fmhub.training import cost, launch
 from fmhub.training.checkpoint import Progress
@@ -42,6 +42,10 @@ ADAPTER = "adapter.safetensors"
 RESULT = "result.json"
 
 
+Load = Callable[[], "Backbone"]
+"""Gives the run's backbone, fresh: an adapter is attached in place."""
+
+
 @dataclass(frozen=True)
 class Member:
     """`splits` by name: `train` is learnt from, `validation` chooses where there is one, and all but train are predicted once.
@@ -54,17 +58,23 @@ class Member:
     seed: int
     splits: dict[str, pa.Table]
     fold: int = 0
-    slices: str | None = None
-    """A column of the data that travels with the predictions, so that they can be scored by its values."""
+    slices: tuple[str, ...] = ()
+    """Columns of the data that travel with the predictions, so that they can be scored by their values."""
     fingerprint: str = ""
     """Of the run's data."""
     pool: pa.Table | None = None
     """Every row of a cross-validation: what the frozen layers say of it is kept once, not once a fold."""
+    catalogue: pa.Table | None = None
+
+    @property
+    def known(self) -> Known:
+        """What may be learnt from before training."""
+        return Known(train=self.splits["train"], catalogue=self.catalogue)
 
     def fitted(self) -> tuple[StemSpec, HeadSpec]:
         """Stem and head with what the training part alone teaches them."""
         assert self.task.stem is not None
-        return self.task.stem.fit(self.splits["train"]), self.task.head.fit(self.splits["train"], self.task.recipe)
+        return self.task.stem.fit(self.known), self.task.head.fit(self.known, self.task.recipe)
 
     def marks(self, split: str) -> dict[str, Any]:
         """What every prediction of this member is marked with."""
@@ -98,7 +108,7 @@ class Trained:
 
 
 def train_member(
-    member: Member, load: Callable[[], Backbone], folder: Path, accelerator: Accelerator, reporter: Reporter, cache: Path | None = None
+    member: Member, load: Load, folder: Path, accelerator: Accelerator, reporter: Reporter, cache: Path | None = None
 ) -> Trained:
     """Fit stem and head on the member's training part, train, and predict its other splits once each.
 
@@ -109,7 +119,7 @@ def train_member(
         return _finished(member, place)
     recipe = replace(member.task.recipe, seed=member.seed)
     stem, head = member.fitted()
-    network = Network(load(), stem, head, recipe)
+    network = Network(load(), stem, head, recipe, member.known)
     total = sum(parameter.numel() for parameter in network.parameters())
     network.to(accelerator.device)
     parts = prepared(network, member, reporter.say, cache)

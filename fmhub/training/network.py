@@ -14,7 +14,7 @@ from fmhub.backbones.encoder import Encoder
 from fmhub.backbones.load import Backbone
 from fmhub.errors import UsageError
 from fmhub.recipe import Recipe
-from fmhub.task import Encoded, HeadSpec, StemSpec
+from fmhub.task import Encoded, HeadSpec, Known, StemSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +35,8 @@ class Part:
 class Network(nn.Module):
     """From a stem's batch to a head's outputs."""
 
-    def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe) -> None:
-        """Attach the adapter and build stem and head; `recipe.seed` decides every initial value."""
+    def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe, known: Known | None = None) -> None:
+        """Attach the adapter and build stem and head; `recipe.seed` decides every initial value. Without `known` it waits for its file."""
         super().__init__()
         if (deepest := -min(head.reads.layers)) > backbone.layer_count:
             raise UsageError(
@@ -46,7 +46,7 @@ class Network(nn.Module):
         attach(backbone, recipe, unread=-1 - max(head.reads.layers))
         self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone
         self.encoder = Encoder(backbone)
-        self.stem = stem.build(backbone, recipe)
+        self.stem = stem.build(backbone, recipe, known)
         self.head = head.build(backbone, self.stem, recipe)
         self.eval()
 

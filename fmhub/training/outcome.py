@@ -17,7 +17,7 @@ from fmhub.training.baselines import labels_of, run_baselines, score
 from fmhub.training.curve import curve
 from fmhub.training.folds import Rows
 from fmhub.training.groups import by_group
-from fmhub.training.member import Trained, save_adapter, test_readings
+from fmhub.training.member import Load, Trained, save_adapter, test_readings
 from fmhub.training.plan import Plan
 from fmhub.training.refit import fold_summary
 from fmhub.training.reporting import Reporter
@@ -38,18 +38,18 @@ class Outcome:
         return [*self.trained, *extra, *self.smaller]
 
 
-def compare(plan: Plan, rows: Rows, outcome: Outcome, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def compare(plan: Plan, rows: Rows, outcome: Outcome, load: Load, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Save adapter and predictions, run the baselines, score everything; the keys of the record that come of it."""
     task = plan.task
     save_adapter(outcome.saved, folder)
     ours: pa.Table = join([one.predictions for one in outcome.trained])
     run_folder.write_table(folder / "predictions.parquet", storable(ours, task.redistribute))
     scores = score(ours, task.metrics, labels_of(task))
-    baselines = run_baselines(task, outcome.trained, ours, folder, reporter) if plan.options.baseline else []
+    baselines = run_baselines(task, outcome.trained, ours, load, folder, reporter) if plan.options.baseline else []
     for split, values in scores.items():
         reporter.evaluated(split, values)
     primary = metrics.get(task.metrics[0]).name
-    points = curve(plan, outcome.smaller, ours, baselines, len(rows.parts[0]["train"]), folder, reporter)
+    points = curve(plan, outcome.smaller, ours, baselines, len(rows.parts[0]["train"]), load, folder, reporter)
     return {
         "scores": scores,
         "primary": primary,
@@ -57,7 +57,7 @@ def compare(plan: Plan, rows: Rows, outcome: Outcome, folder: Path, reporter: Re
         "baselines": [{"name": row.name, "scores": row.scores, "difference": row.difference} for row in baselines],
         "folds": fold_summary(task, outcome.trained, outcome.saved) if len(rows.parts) > 1 else None,
         "saved": _saved(outcome.saved),
-        "groups": by_group(task, ours, plan.options.groups),
+        "groups": by_group(task, ours, plan.slices),
         "curve": points,
     }  # fmt: skip
 

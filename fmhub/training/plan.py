@@ -53,6 +53,11 @@ class Plan:
         return f"{self.plugin}:{self.task.name}"
 
     @property
+    def slices(self) -> tuple[str, ...]:
+        """Columns by whose values scores are shown, too."""
+        return tuple(dict.fromkeys([*self.task.slices, *([self.options.groups] if self.options.groups else [])]))
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         first = self.task.recipe.seed
         return tuple(range(first, first + self.options.seeds))
@@ -119,17 +124,13 @@ def _absolute(path: str | None) -> str | None:
 
 def _with_data(task: Task, options: Options) -> Task:
     """The task on the user's own rows: its labels are the data's."""
-    from fmhub import data
-
-    if hasattr(task.data, "opened"):  # data of another form than one example a row
-        return replace(task, data=task.data.opened(str(options.data), options.columns, options.test), references=())
-    roles = {"target" if role == "label" else role: column for role, column in options.columns.items()}
-    stem = task.stem
-    reads = {"fields": getattr(stem, "fields", ()), "suffixes": getattr(stem, "files", ())}
-    source = data.open(str(options.data), columns=roles, test=options.test, **reads)
+    if not hasattr(task.data, "opened"):
+        raise UsageError(f"Task {task.name} reads only its own data: its plugin does not say what --data would be.")
+    source = task.data.opened(str(options.data), options.columns, options.test, task.stem)
     head: Any = task.head
     names = {entry.name for entry in dataclasses.fields(head)}
-    return replace(task, data=source, head=replace(head, labels=()) if "labels" in names else head, references=())
+    head = replace(head, labels=()) if "labels" in names else head
+    return replace(task, data=source, head=head, references=(), slices=())
 
 
 def replan(stored: dict[str, Any]) -> Plan:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmhub import backbones, hub
 from fmhub.backbones.adapter import load_into, read_meta
 from fmhub.backbones.load import load
 from fmhub.errors import FmhubError, UntrustedFile
 from fmhub.runs import folder as run_folder
-from fmhub.training.folds import informed
 from fmhub.training.network import Network
 from fmhub.training.plan import recipe_from, replan, spec_from
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ADAPTER = "adapter/adapter.safetensors"
 
@@ -34,11 +35,15 @@ def restore(folder: Path) -> Network:
         recipe_from(meta["recipe"]),
     )
     load_into(network, folder / ADAPTER)
-    if any(hasattr(spec, "catalogue") for spec in (network.stem_spec, network.head_spec)):
-        with contextlib.suppress(FmhubError):  # without it ids are understood and given, but no names
-            catalogue = replan(stored).task.data.load().catalogue
-            network.stem_spec, network.head_spec = informed(network.stem_spec, catalogue), informed(network.head_spec, catalogue)
     return network
+
+
+def catalogue(folder: Path) -> pa.Table | None:
+    """What a run's examples name by id, read again from its data; None where there is nothing, or the data are not to be had."""
+    try:
+        return replan(run_folder.read_plan(folder)).task.data.load().catalogue
+    except FmhubError:  # without it ids are understood and given, but no names
+        return None
 
 
 def _declared(stored: dict[str, Any]) -> Any:

@@ -19,11 +19,11 @@ FREE = ("id", "split", "fold", "seed", "group", "prediction", "scores", "train",
 
 
 def prediction_table(
-    rows: pa.Table, columns: dict[str, Any], *, split: str, fold: int = 0, seed: int = 0, stem: StemSpec, slices: str | None = None
+    rows: pa.Table, columns: dict[str, Any], *, split: str, fold: int = 0, seed: int = 0, stem: StemSpec, slices: Sequence[str] = ()
 ) -> pa.Table:
     """`columns` of a head or a baseline beside id, split, fold, seed, group, target, the rows' own extra columns and a preview.
 
-    `slices` names a column of any scalar type that is kept as text.
+    `slices` names columns of any scalar type that are kept as text.
     """
     count = len(rows)
     table: dict[str, Any] = {
@@ -36,9 +36,9 @@ def prediction_table(
     for name, values in columns.items():
         table[name] = _array(values)
     table["target"] = _like(rows.column("target").combine_chunks(), table["prediction"])
-    taken = {*table, *stem.fields, "time"} - {slices}
+    taken = {*table, *({*stem.fields, "time"} - {*slices})}
     for name in rows.column_names:
-        if name not in taken and (name == slices or pa.types.is_string(rows.column(name).type)):
+        if name not in taken and (name in slices or pa.types.is_string(rows.column(name).type)):
             table[name] = rows.column(name).combine_chunks().cast(pa.string())
     texts = [name for name in stem.fields if name in rows.column_names and pa.types.is_string(rows.column(name).type)]
     if texts:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from fmhub.task import HeadSpec
+    from fmhub.task import Setting
 
 KEPT = 100
 """Items of a ranking that are kept."""
@@ -27,15 +27,15 @@ class Items:
     sequences: list[np.ndarray]
 
     @classmethod
-    def of(cls, train: pa.Table, head: HeadSpec) -> Items:
+    def of(cls, setting: Setting) -> Items:
         """The users' training events from their windows: every history, and the last window's target."""
         import numpy as np
 
-        labels: Sequence[str] = getattr(head, "labels", ())
+        labels: Sequence[str] = getattr(setting.head, "labels", ())
         place = {name: index for index, name in enumerate(labels)}
         users: dict[str, list[str]] = {}
         last: dict[str, str] = {}
-        for user, history, target in zip(*(train[name].to_pylist() for name in ("user", "history", "target")), strict=True):
+        for user, history, target in zip(*(setting.train[name].to_pylist() for name in ("user", "history", "target")), strict=True):
             users.setdefault(user, []).extend(history)
             last[user] = target
         return cls(labels, [np.array([place[item] for item in [*events, last[user]]]) for user, events in users.items()])
@@ -101,8 +101,8 @@ class Popularity:
 
     name: str = "popularity"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Ranker:
-        items = Items.of(train, head)
+    def fit(self, setting: Setting) -> Ranker:
+        items = Items.of(setting)
         return Ranker(items, items.counts())
 
 
@@ -114,10 +114,10 @@ class ItemKNN:
     shrink: Sequence[float] = (0.0, 10.0)
     name: str = "item-knn"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Ranker:
+    def fit(self, setting: Setting) -> Ranker:
         import numpy as np
 
-        items = Items.of(train, head)
+        items = Items.of(setting)
         together, norm = items.together(), np.sqrt(items.counts())
 
         def rankers() -> Iterator[Ranker]:
@@ -128,7 +128,7 @@ class ItemKNN:
                 for count in self.neighbours:
                     yield Ranker(items, np.where(near >= ordered[:, [-min(count, len(near))]], near, 0).T)
 
-        return best(rankers(), validation)
+        return best(rankers(), setting.validation)
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class Ease:
     decays: Sequence[float] = (1.0,)
     name: str = "ease"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Ranker:
+    def fit(self, setting: Setting) -> Ranker:
         import numpy as np
 
-        items = Items.of(train, head)
+        items = Items.of(setting)
         together = items.together()
 
         def rankers() -> Iterator[Ranker]:
@@ -152,7 +152,7 @@ class Ease:
                 np.fill_diagonal(weights, 0)
                 yield from (Ranker(items, weights, decay) for decay in self.decays)
 
-        return best(rankers(), validation)
+        return best(rankers(), setting.validation)
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ class WindowedMarkov:
     decays: Sequence[float] = (0.95, 0.9, 0.8, 0.7)
     name: str = "windowed-markov"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Ranker:
+    def fit(self, setting: Setting) -> Ranker:
         import numpy as np
 
-        items = Items.of(train, head)
+        items = Items.of(setting)
         size = len(items.labels)
 
         def rankers() -> Iterator[Ranker]:
@@ -178,4 +178,4 @@ class WindowedMarkov:
                 steps /= steps.sum(1, keepdims=True) + 5
                 yield from (Ranker(items, steps, decay) for decay in self.decays)
 
-        return best(rankers(), validation)
+        return best(rankers(), setting.validation)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fmhub.task import HeadSpec
+    from fmhub.task import Setting
 
 
-def label_names(head: HeadSpec, train: pa.Table) -> list[str]:
+def label_names(setting: Setting) -> list[str]:
     """The labels in the order of the scores: the head's, or the sorted ones of the training rows."""
-    return [str(label) for label in getattr(head, "labels", None) or sorted({str(value) for value in train["target"].to_pylist()})]
+    named = getattr(setting.head, "labels", None)
+    return [str(label) for label in named or sorted({str(value) for value in setting.train["target"].to_pylist()})]
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class Majority:
 
     name: str = "majority"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Always:
+    def fit(self, setting: Setting) -> Always:
         """Of labels that are equally frequent the first of the head's order is taken."""
-        seen = [str(value) for value in train["target"].to_pylist()]
-        labels = label_names(head, train)
+        seen = [str(value) for value in setting.train["target"].to_pylist()]
+        labels = label_names(setting)
         shares = [seen.count(label) / len(seen) for label in labels]
         return Always(labels[shares.index(max(shares))], tuple(shares))
 
@@ -36,9 +37,9 @@ class Mean:
 
     name: str = "mean"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> Always:
+    def fit(self, setting: Setting) -> Always:
         """Raises ValueError where a target is no number."""
-        values = [float(value) for value in train["target"].to_pylist()]
+        values = [float(value) for value in setting.train["target"].to_pylist()]
         return Always(sum(values) / len(values))
 
 

@@ -15,7 +15,7 @@ from fmhub.evaluation.baselines.simple import label_names
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fmhub.task import HeadSpec
+    from fmhub.task import Setting
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,21 @@ class TfidfLogistic:
     grid: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0)
     name: str = "tfidf-logistic"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> FittedLogistic:
+    def fit(self, setting: Setting) -> FittedLogistic:
         """Of equally good C the smallest is taken. Raises `DataError` for one label only or texts without a word."""
         from sklearn.linear_model import LogisticRegression
 
-        target = [str(value) for value in train["target"].to_pylist()]
+        target = [str(value) for value in setting.train["target"].to_pylist()]
         if len(set(target)) < 2:
             raise DataError("The training part holds one label only: a classifier needs two.")
-        vectoriser, features = _vectorise(train, self.field)
-        held, truth = vectoriser.transform(_texts(validation, self.field)), [str(value) for value in validation["target"].to_pylist()]
+        vectoriser, features = _vectorise(setting.train, self.field)
+        held, truth = (
+            vectoriser.transform(_texts(setting.validation, self.field)),
+            [str(value) for value in setting.validation["target"].to_pylist()],
+        )
         models = [LogisticRegression(C=c, max_iter=20_000).fit(features, target) for c in self.grid]
         best = max(models, key=lambda model: sum(model.predict(held) == truth))
-        return FittedLogistic(self.field, vectoriser, best, label_names(head, train))
+        return FittedLogistic(self.field, vectoriser, best, label_names(setting))
 
 
 @dataclass
@@ -67,14 +70,14 @@ class TfidfRidge:
     grid: Sequence[float] = (0.3, 1.0, 3.0, 10.0)
     name: str = "tfidf-ridge"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> FittedRidge:
+    def fit(self, setting: Setting) -> FittedRidge:
         """Of equally good alpha the smallest is taken. Raises `DataError` for texts without a word."""
         import numpy as np
         from sklearn.linear_model import Ridge
 
-        target, truth = (np.array([float(value) for value in part["target"].to_pylist()]) for part in (train, validation))
-        vectoriser, features = _vectorise(train, self.field)
-        held = vectoriser.transform(_texts(validation, self.field))
+        target, truth = (np.array([float(value) for value in part["target"].to_pylist()]) for part in (setting.train, setting.validation))
+        vectoriser, features = _vectorise(setting.train, self.field)
+        held = vectoriser.transform(_texts(setting.validation, self.field))
         models = [Ridge(alpha=alpha, solver="sparse_cg", tol=1e-5).fit(features, target) for alpha in self.grid]
         best = min(models, key=lambda model: float(np.square(model.predict(held) - truth).sum()))
         return FittedRidge(self.field, vectoriser, best, (float(target.min()), float(target.max())))

@@ -8,6 +8,7 @@ from fmhub_recommendation import fmhub_api, fmhub_tasks, movielens, samples
 
 from fmhub import FetchError, artifacts, data
 from fmhub.evaluation.metrics import get
+from fmhub.task import Setting
 
 (TASK,) = fmhub_tasks()
 
@@ -68,7 +69,7 @@ def test_movielens_has_the_stated_counts_and_the_baselines_their_reference_figur
         labels = tuple(splits.catalogue["id"].to_pylist())
 
     for baseline in TASK.baselines:
-        fitted = baseline.fit(tables["train"], tables["validation"], head=Head(), seed=0)
+        fitted = baseline.fit(Setting(train=tables["train"], validation=tables["validation"], head=Head(), seed=0))
         table = {**fitted.predict(tables["test"].drop_columns(["target"])), "target": tables["test"]["target"].to_pylist()}
         found = evaluate(table, ["hr_10", "ndcg_10"], Head.labels)
         for name, reference in zip(("hr_10", "ndcg_10"), REFERENCE[baseline.name], strict=True):

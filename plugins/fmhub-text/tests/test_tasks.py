@@ -35,7 +35,7 @@ def test_the_sample_loads_offline_and_fits_the_head(task, monkeypatch, tmp_path)
     monkeypatch.setenv("FMHUB_OFFLINE", "1")
     monkeypatch.setenv("FMHUB_HOME", str(tmp_path))
     splits = task.sample.load()
-    head = task.head.fit(splits.tables["train"], task.recipe)
+    head = task.head.fit(splits.known(), task.recipe)
     for table in splits.tables.values():
         assert len(table) >= 20
         assert head.targets(table)

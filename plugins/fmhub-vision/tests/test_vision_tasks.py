@@ -14,6 +14,7 @@ from fmhub_vision.pixels import PixelLogistic
 
 from fmhub import FetchError, heads, stems
 from fmhub.errors import UntrustedFile
+from fmhub.task import Setting
 
 TASKS = {task.name: task for task in fmhub_tasks()}
 
@@ -94,7 +95,7 @@ def test_pixels_tell_the_sample_apart():
     table = samples.shapes(("a", "b"), 60)
     train, rest = table.slice(0, 80), table.slice(80)
     head = heads.Classification(labels=("b", "a"))
-    found = PixelLogistic(size=8).fit(train, rest, head=head, seed=0).predict(rest.drop_columns(["target"]))
+    found = PixelLogistic(size=8).fit(Setting(train=train, validation=rest, head=head, seed=0)).predict(rest.drop_columns(["target"]))
     assert np.mean([one == other for one, other in zip(found["prediction"], rest["target"].to_pylist(), strict=True)]) > 0.8
     assert np.allclose(np.sum(found["scores"], axis=1), 1)
     assert [("b", "a")[int(np.argmax(row))] for row in found["scores"]] == found["prediction"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from fmhub.task import HeadSpec
+    from fmhub.task import Setting
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Vader:
     name: str = "vader"
     field: str = "text"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> VaderLabels:
+    def fit(self, setting: Setting) -> VaderLabels:
         """The positive label is the one whose training texts score higher. `DataError` unless there are two labels."""
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 
         from fmhub.evaluation.baselines.simple import label_names
 
-        labels = label_names(head, train)
+        labels = label_names(setting)
         if len(labels) != 2:
             raise DataError(f"VADER tells two labels apart, not {len(labels)}.")
-        scores, second = compound(train, self.field), truth(train) == labels[1]
+        scores, second = compound(setting.train, self.field), truth(setting.train) == labels[1]
         sign = 1.0 if scores[second].mean() >= scores[~second].mean() else -1.0
-        threshold = best_threshold(sign * compound(validation, self.field), truth(validation) == labels[1])
+        threshold = best_threshold(sign * compound(setting.validation, self.field), truth(setting.validation) == labels[1])
         distance = (sign * scores - threshold)[:, np.newaxis]
         slope = LogisticRegression(fit_intercept=False).fit(distance, second).coef_[0, 0]
         return VaderLabels(tuple(labels), self.field, sign, threshold, max(0.0, float(slope)))
@@ -72,10 +72,10 @@ class VaderScale:
     name: str = "vader"
     field: str = "text"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> VaderLine:
+    def fit(self, setting: Setting) -> VaderLine:
         import numpy as np
 
-        slope, intercept = np.polyfit(compound(train, self.field), truth(train).astype(float), 1)
+        slope, intercept = np.polyfit(compound(setting.train, self.field), truth(setting.train).astype(float), 1)
         return VaderLine(self.field, float(slope), float(intercept))
 
 

@@ -16,8 +16,7 @@ fmhub_api = (1, 0)
 LABELLED = ("accuracy", "f1_macro", "top3_accuracy", "log_loss", "ece")
 
 
-def _baselines(stem: stems.Image) -> tuple[object, ...]:
-    return (baselines.Majority(), PixelLogistic(), baselines.FrozenLogistic("dinov2-small", stem))
+BASELINES = (baselines.Majority(), PixelLogistic(), baselines.FrozenLogistic())
 
 
 @hookimpl
@@ -33,7 +32,7 @@ def fmhub_tasks() -> Iterator[Task]:
         head=heads.Classification(labels=emoji.LABELS, reads=Reads("first")),
         metrics=LABELLED,
         recipe=Recipe(epochs=6, lr=1e-3, lora=Lora(layers="last:4")),
-        baselines=_baselines(picture),
+        baselines=BASELINES,
         family="vision",
         licence="MIT (the packages); pictures CC-BY 4.0 (Twitter) and Apache-2.0 (Google); fetched, not shipped",
         source="npm emoji-datasource-twitter 16.0.0 and emoji-datasource-google 16.0.0",
@@ -51,7 +50,7 @@ def fmhub_tasks() -> Iterator[Task]:
         head=heads.Classification(labels=silhouettes.LABELS, reads=Reads("first")),
         metrics=LABELLED,
         recipe=Recipe(epochs=3, lr=1e-3, lora=Lora(layers="last:4")),
-        baselines=_baselines(silhouette),
+        baselines=BASELINES,
         family="vision",
         licence="MIT",
         source="animal-mnist 0.4, animal_mnist/data/Animal_MNIST",

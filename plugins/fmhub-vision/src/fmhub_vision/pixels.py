@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from fmhub.task import HeadSpec
+    from fmhub.task import Setting
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class PixelLogistic:
     grid: tuple[float, ...] = tuple(c / 10 for c in GRID)
     name: str = "pixel-logistic"
 
-    def fit(self, train: pa.Table, validation: pa.Table, *, head: HeadSpec, seed: int) -> FittedLogistic:
+    def fit(self, setting: Setting) -> FittedLogistic:
         """Raises `DataError` for one label only."""
-        return fit_logistic(self._features, train, validation, head, self.grid)
+        return fit_logistic(self._features, setting, self.grid)
 
     def _features(self, rows: pa.Table) -> np.ndarray:
         import numpy as np

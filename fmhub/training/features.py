@@ -1,0 +1,43 @@
+"""What the run's own backbone says of rows before any training: what a baseline may stand on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from fmhub.recipe import override
+from fmhub.task import Reads
+from fmhub.training.batching import evaluation_batches
+from fmhub.training.member import Load, Member
+from fmhub.training.network import Network
+
+
+@dataclass
+class Features:
+    """See `fmhub.task.Setting.features`; the backbone is loaded when rows are first asked about."""
+
+    member: Member
+    load: Load
+
+    @cached_property
+    def network(self) -> Network:
+        stem, head = self.member.fitted()
+        recipe = override(self.member.task.recipe, {"lora.layers": "head", "seed": self.member.seed})
+        return Network(self.load(), stem, head, recipe, self.member.known)
+
+    @torch.inference_mode()
+    def __call__(self, rows: pa.Table) -> np.ndarray:
+        """(rows, 2 * width) float32: the first token beside the mean over real tokens."""
+        network = self.network
+        encoded = network.prepare(rows, targets=False).encoded
+        found = np.empty((len(rows), 2 * network.backbone.width), np.float32)
+        for some in evaluation_batches(encoded.lengths, network.recipe.budget):
+            batch = network.stem_spec.batch(encoded, some, random=None, strength=0.0)
+            states = network.encoder(batch if network.stem is None else network.stem(batch), Reads("all"))
+            real = states.mask[..., None].to(states.x.dtype)
+            found[some] = torch.cat([states.x[:, 0], (states.x * real).sum(1) / real.sum(1)], dim=1).numpy()
+        return found
