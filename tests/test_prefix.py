@@ -38,17 +38,18 @@ class Stem:
         ids = torch.stack([torch.from_numpy(np.pad(value, (0, longest - len(value)))) for value in values])
         return {"input_ids": ids, "attention_mask": (ids > 0).long()}
 
-    def build(self, backbone, recipe):
+    def build(self, backbone, recipe, known=None):
         return torch.nn.Linear(1, 1) if self.trained else None
 
 
 @dataclass(frozen=True)
 class Head:
     tokens: str = "mean"
+    layers: tuple[int, ...] = (-1,)
 
     @property
     def reads(self):
-        return Reads(self.tokens)
+        return Reads(self.tokens, self.layers)
 
     def build(self, backbone, stem, recipe):
         return Mean()
@@ -56,7 +57,8 @@ class Head:
 
 class Mean(torch.nn.Module):
     def forward(self, features):
-        return features.x.mean(-1)
+        states = features.x if isinstance(features.x, tuple) else (features.x,)
+        return sum((place + 1) * state.mean(-1) for place, state in enumerate(states))
 
 
 def encoded(kind: str = "bert", rows: int = 13, seed: int = 0) -> Encoded:
@@ -70,9 +72,9 @@ def encoded(kind: str = "bert", rows: int = 13, seed: int = 0) -> Encoded:
 
 @pytest.fixture
 def network(shaped):
-    def make(kind="bert", layers="last:1", tokens="mean", trained=False, **recipe):
+    def make(kind="bert", layers="last:1", tokens="mean", trained=False, read=(-1,), **recipe):
         chosen = Recipe(lora=Lora(layers=layers, rank=2), budget=recipe.pop("budget", 40), **recipe)
-        made = Network(shaped(kind), Stem(kind, trained), Head(tokens), chosen)
+        made = Network(shaped(kind), Stem(kind, trained), Head(tokens, read), chosen)
         torch.manual_seed(1)
         for name, parameter in made.named_parameters():
             if "lora_B" in name:
@@ -104,6 +106,25 @@ def test_replayed_outputs_are_the_networks_own(network, said, kind, layers):
     batch = made.stem_spec.batch(data, rows, random=None, strength=0)
     with torch.no_grad():
         torch.testing.assert_close(made(batch, cache.batch(rows, CPU), cache.start), made(batch), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit", "whisper"])
+@pytest.mark.parametrize("layers", ["last:1", "head"])
+@pytest.mark.parametrize("tokens", ["all", "first"])
+@pytest.mark.parametrize("read", [(-1, -2, -3), (-3, -1), (-2,)])
+def test_layers_that_are_read_below_are_kept_beside(network, said, kind, layers, tokens, read):
+    made, data = network(kind, layers, tokens, read=read), encoded(kind)
+    cache = opened(made, data, said)
+    assert cache.start == {"last:1": 3 + max(read), "head": 4 + max(read)}[layers]
+    rows = np.array([4, 0, 9, 12])
+    batch = made.stem_spec.batch(data, rows, random=None, strength=0)
+    hidden, mask = made.encoder.prefix(batch, cache.start, made.head_spec.reads)
+    if kind == "bert":
+        hidden = hidden[mask]
+    assert hidden.shape[-1] == cache.states.shape[1]
+    torch.testing.assert_close(cache.batch(rows, CPU), hidden, atol=1e-2, rtol=1e-3)
+    with torch.no_grad():
+        torch.testing.assert_close(made(batch, hidden, cache.start), made(batch), atol=1e-4, rtol=1e-4)
 
 
 def test_a_warm_cache_changes_no_bit(network, said, home):

@@ -22,6 +22,7 @@ from fmhub.task import Features, Reads
 
 _ALWAYS = {"use_cache": False, "interpolate_pos_encoding": True}
 """Options of a forward that every run wants: no decoding cache, and positions for the size that the input has."""
+_LAST = Reads()
 
 
 class Encoder(nn.Module):
@@ -54,14 +55,14 @@ class Encoder(nn.Module):
         """What the head reads of a batch. `inputs` are keyword arguments of the model's forward.
 
         `hidden` is what `prefix` says: the input of layer `start`, padded (examples, tokens, width) or with the real
-        tokens of all examples one after another (tokens, width). Nothing below `start` is computed then.
+        tokens of all examples one after another (tokens, width), and beside it what is read below. Nothing below is computed then.
         """
         if self.packed is not None and packable(inputs) and self._agrees(self.packed, inputs):
             return self._packed(self.packed, inputs, reads, hidden, start)
         return self._padded(inputs, reads, hidden, start)
 
     def _padded(self, inputs: Mapping[str, torch.Tensor], reads: Reads, hidden: torch.Tensor | None, start: int) -> Features:
-        with self.lock, _recorded(self.structure.layers, reads.layers) as recorded, self._replayed(inputs, hidden, start):
+        with self.lock, self._replayed(inputs, hidden, start, reads), _recorded(self.structure.layers, reads.layers) as recorded:
             above = len(self.structure.layers) + 1 + max(reads.layers)  # the first layer that nobody reads
             last = self._run(inputs)[0] if -1 in reads.layers else self._reach(inputs, above)
         states = tuple(last if layer == -1 else recorded[layer] for layer in reads.layers)
@@ -81,7 +82,9 @@ class Encoder(nn.Module):
         flat = hidden if hidden.ndim == 2 and groups.sorted else (pad(hidden, inputs) if hidden.ndim == 2 else hidden)
         if flat.ndim == 3:
             flat = groups.pack(flat, mask)
-        states = packed.run(flat, groups, start, reads.tokens, reads.layers)
+        flat, *known = flat.split(self.width, dim=1)
+        below = dict(zip(self._below(reads, start), known, strict=True))
+        states = packed.run(flat, groups, start, reads.tokens, reads.layers, below)
         chosen = tuple(groups.unpack(state, mask) if reads.tokens == "all" else groups.restore(state) for state in states)
         return Features(chosen if len(chosen) > 1 else chosen[0], mask if reads.tokens == "all" else None)
 
@@ -98,10 +101,19 @@ class Encoder(nn.Module):
         return packed.agrees
 
     @torch.no_grad()
-    def prefix(self, inputs: Mapping[str, torch.Tensor], start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The input of layer `start` (examples, tokens, width) and the mask of real tokens; layers above do not run."""
-        hidden = self._reach(inputs, start)
-        return hidden, token_mask(inputs, hidden)
+    def prefix(self, inputs: Mapping[str, torch.Tensor], start: int, reads: Reads = _LAST) -> tuple[torch.Tensor, torch.Tensor]:
+        """The input of layer `start` (examples, tokens, width) and the mask of real tokens; layers above do not run.
+
+        Where the head reads outputs of layers below, they stand beside it: (examples, tokens, width * (1 + how many)).
+        """
+        below = self._below(reads, start)
+        with self.lock, _recorded(self.structure.layers, below) as recorded:
+            hidden = self._reach(inputs, start)
+        return torch.cat([hidden, *(recorded[layer] for layer in below)], dim=-1), token_mask(inputs, hidden)
+
+    def _below(self, reads: Reads, start: int) -> tuple[int, ...]:
+        """The layers that are read, counted from the end, whose output is known at layer `start`."""
+        return tuple(layer for layer in reads.layers if layer != -1 and len(self.structure.layers) + layer < start)
 
     def _reach(self, inputs: Mapping[str, torch.Tensor], start: int) -> torch.Tensor:
         layers = self.structure.layers
@@ -123,15 +135,17 @@ class Encoder(nn.Module):
         return self.structure.core(**{name: value for name, value in inputs.items() if name in self.accepted}, **extra)
 
     @contextmanager
-    def _replayed(self, inputs: Mapping[str, torch.Tensor], hidden: torch.Tensor | None, start: int) -> Iterator[None]:
-        """Layers below `start` do nothing and the last of them gives `hidden`."""
+    def _replayed(self, inputs: Mapping[str, torch.Tensor], hidden: torch.Tensor | None, start: int, reads: Reads) -> Iterator[None]:
+        """Layers below `start` do nothing; each gives what is known of it, and the last of them the input of `start`."""
         if hidden is None or start == 0:
             yield
             return
         if hidden.ndim == 2:
             hidden = pad(hidden, inputs)
         layers = self.structure.layers
-        swapped = [_Skip(layer, hidden) for layer in layers[:start]]
+        hidden, *known = hidden.split(self.width, dim=-1)
+        below = dict(zip(self._below(reads, start), known, strict=True))
+        swapped = [_Skip(layer, below.get(index - len(layers), hidden)) for index, layer in enumerate(layers[:start])]
         owner, name = self.structure.owner, self.structure.attribute
         owner._modules[name] = nn.ModuleList([*swapped, *layers[start:]])
         try:

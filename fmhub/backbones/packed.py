@@ -121,13 +121,16 @@ class Packed:
             return None
         return cls([one for one in blocks if one is not None], norms[0] if norms else None)
 
-    def run(self, flat: torch.Tensor, groups: Groups, start: int, tokens: str, wanted: Sequence[int]) -> list[torch.Tensor]:
+    def run(
+        self, flat: torch.Tensor, groups: Groups, start: int, tokens: str, wanted: Sequence[int], below: Mapping[int, torch.Tensor]
+    ) -> list[torch.Tensor]:
         """States that `wanted` names from the end, of the input of layer `start` (tokens, width) in the groups' order.
 
-        Each is (examples, width) in that order, or (tokens, width) for `all`.
+        `below` are those of layers before `start`. Each is (examples, width) in that order, or (tokens, width) for `all`.
         """
-        count, states = len(self.blocks), {}
+        count = len(self.blocks)
         picked = {"first": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
+        states = {layer: _read(state, groups, tokens, picked) for layer, state in below.items()}
         x, done = flat, False
         for index in range(start, count + 1 + max(wanted)):  # nothing above what is read
             only = picked if index == count - 1 and -1 in wanted else None

@@ -36,7 +36,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prefix:
-    """A filled cache: `states` (tokens of all examples, width), and where each example's begin and how many they are."""
+    """A filled cache: `states` (tokens of all examples, width), and where each example's begin and how many they are.
+
+    Where the head reads layers below `start`, a state is wider: what they say stands beside it.
+    """
 
     start: int
     states: np.ndarray
@@ -69,9 +72,7 @@ def frozen_below(network: Network) -> tuple[int, str]:
     start = trained.index(True) if True in trained else len(trained)
     if start == 0:
         return 0, "all layers are trained (recipe.lora.layers=last:K leaves some frozen)"
-    start = min(start, len(trained) + min((layer for layer in network.head_spec.reads.layers if layer != -1), default=0))
-    if start == 0:
-        return 0, "the head reads the first layer"
+    start = min(start, len(trained) + 1 + max(network.head_spec.reads.layers))  # nothing above is read
     if network.recipe.augment:
         return 0, "recipe.augment changes every example at random before them"
     return start, ""
@@ -118,7 +119,7 @@ def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) 
     backbone, stem = network.backbone, network.stem_spec
     return {
         "format": FORMAT, "backbone": backbone.sha256, "model": type(backbone.model).__name__, "start": start,
-        "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
+        "reads": network.head_spec.reads.layers, "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
         "weights": _weights(network, start), "data": fingerprint, "encoded": _digest([encoded.lengths, encoded.values]),
         "stem": f"{type(stem).__module__}.{stem!r}", "length": network.recipe.length, "budget": network.recipe.budget,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -212,7 +213,7 @@ def _fill(network: Network, encoded: Encoded, folder: Path, start: int, identity
 def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> None:
     """One pass over all examples, longest first. Raises `OverflowError` where half precision cannot hold a value."""
     rows, allowed = len(encoded.lengths), limit()
-    index, at, width, uniform = np.zeros((2, rows), np.int64), 0, network.encoder.width, False
+    index, at, width, uniform = np.zeros((2, rows), np.int64), 0, 0, False
     with (folder / "states").open("wb") as file:
         for batch in evaluation_batches(encoded.lengths, network.recipe.budget):
             hidden, mask, uniform = _states(network, encoded, batch, start)
@@ -242,7 +243,7 @@ def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) ->
     device = next(network.parameters()).device
     batch = network.stem_spec.batch(encoded, rows, random=None, strength=0.0)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start)
+    hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.head_spec.reads)
     given = inputs.get("attention_mask")
     # a model that shortens its input, or takes no mask, sees padding as it is: then every token is kept
     uniform = given is None or given.shape != hidden.shape[:2]
