@@ -56,7 +56,7 @@ def run(
     and `track` names a tracker (tensorboard, mlflow, wandb) that is told what `log.jsonl` is.
     Raises an `FmhubError`; a run that Ctrl-C stops is resumable.
     """
-    from fmhub.training import launch, trackers
+    from fmhub.training import launch, ranks, trackers
 
     trackers.check(track)
     processes = launch.count(processes)
@@ -67,7 +67,7 @@ def run(
         identity, todo = str(stored["id"]), replan(stored)
     else:
         todo = plan(task, **options)
-        identity, folder = launch.from_first(lambda: run_folder.create(todo.task.name, Path(output) if output is not None else None))
+        identity, folder = ranks.from_first(lambda: run_folder.create(todo.task.name, Path(output) if output is not None else None))
     try:
         if processes > 1:
             launch.launch(todo, identity, folder, processes, quiet=quiet, track=track)
@@ -90,10 +90,10 @@ def run(
 def _done(folder: Path) -> dict[str, Any]:
     """The record of a complete run, which is on the board from now on."""
     from fmhub.leaderboard import store
-    from fmhub.training import launch
+    from fmhub.training import ranks
 
-    launch.from_first(lambda: store.add(folder))
-    return launch.from_first(lambda: run_folder.read_record(folder))
+    ranks.from_first(lambda: store.add(folder))
+    return ranks.from_first(lambda: run_folder.read_record(folder))
 
 
 def spread(tasks: Sequence[str], *, quiet: bool = True, **options: Any) -> list[dict[str, Any] | FmhubError]:
@@ -128,7 +128,7 @@ class Predictor:
     """A run's adapter on its backbone, ready to predict. Made by `load`."""
 
     def __init__(self, network: Network, stored: Mapping[str, Any], catalogue: pa.Table | None = None) -> None:
-        from fmhub.training.launch import accelerator
+        from fmhub.training.ranks import accelerator
 
         self.plan, self._catalogue = stored, catalogue
         self._network, self._accelerator = network, accelerator()  # in full precision, whatever ran in this process before

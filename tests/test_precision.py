@@ -13,7 +13,7 @@ import torch
 
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Known
-from fmhub.training import launch, loop
+from fmhub.training import loop, ranks
 
 
 class Killed(Exception):
@@ -35,7 +35,7 @@ def trained(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         rows = pa.table({"id": [str(i) for i in range(40)], "text": texts, "target": ["up" if i % 3 else "down" for i in range(40)]})
         recipe = Recipe(epochs=2, batch=8, lr=5e-3, dropout=0.0, l1=1e-3, clip=0.5, patience=0, lora=Lora(rank=2))
         network = Network(load(tiny, sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
-        accelerator = launch.accelerator("no")
+        accelerator = ranks.accelerator("no")
         if scaled:
             accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)
             accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
@@ -56,7 +56,7 @@ def trained(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             loop.fit(network, network.prepare(rows), None, accelerator=accelerator, checkpoint=tmp_path / name, log=lambda *_: None)
         monkeypatch.setattr(loop, "step_gradients", original)
         scale = accelerator.scaler.get_scale() if scaled else 0.0
-        launch.accelerator("no")
+        ranks.accelerator("no")
         return {name: tensor.detach().clone() for name, tensor in trainable(network).items()}, scale
 
     return train

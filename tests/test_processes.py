@@ -20,7 +20,7 @@ import torch
 from cli import env, fmhub, fmhub_json
 
 from fmhub.errors import DataError, FmhubError, UsageError
-from fmhub.training import launch
+from fmhub.training import launch, ranks
 
 STEPS = """
 import sys
@@ -32,7 +32,7 @@ from fmhub.backbones.load import load
 from fmhub.heads import Classification
 from fmhub.recipe import Lora, Recipe
 from fmhub.stems import Text
-from fmhub.training import launch, loop
+from fmhub.training import launch, loop, ranks
 from fmhub.training.network import Network
 from fmhub.task import Known
 
@@ -41,7 +41,7 @@ words = "good fine happy bad awful sad day film book the a was it is".split()
 texts = [" ".join(words[(i * 7 + j * (i % 5 + 1)) % 14] for j in range(1 + i * 5 % 11)) for i in range(97)]
 rows = pa.table({"id": [str(i) for i in range(97)], "text": texts, "target": ["up" if i % 3 else "down" for i in range(97)]})
 recipe = Recipe(epochs=2, batch=8, budget=40, lr=5e-3, dropout=0.0, class_weights="balanced", l1=1e-4, patience=0, lora=Lora(rank=2))
-accelerator = launch.accelerator(recipe.precision)
+accelerator = ranks.accelerator(recipe.precision)
 network = Network(load(Path(tiny), sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
 found, losses, gradients = {}, [], loop.step_gradients
 
@@ -60,7 +60,7 @@ if accelerator.is_main_process:
     save_file({**found, "losses": torch.stack(losses), "ranks": torch.tensor(accelerator.num_processes)}, out)
 accelerator.wait_for_everyone()
 launch._exit(0)  # as the ranks that fmhub starts do
-launch.leave()
+ranks.leave()
 """
 
 
@@ -290,10 +290,10 @@ def test_a_number_of_processes_is_at_least_one(number):
 
 def test_fewer_processes_than_asked_for_are_an_error(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(launch, "asked", lambda: 2)
-    monkeypatch.setattr(launch, "PATIENCE", None)
+    monkeypatch.setattr(ranks, "asked", lambda: 2)
+    monkeypatch.setattr(ranks, "PATIENCE", None)
     with pytest.raises(FmhubError, match="2 processes were asked for, and 1 came up"):
-        launch.join()
+        ranks.join()
 
 
 def test_a_launcher_inside_a_launcher_and_one_without_a_number_are_refused(monkeypatch):
@@ -319,11 +319,11 @@ def test_a_task_of_this_process_only_cannot_run_in_others(tiny, reviews, tmp_pat
 
 
 def test_precision_is_checked_before_training_and_forgotten_after():
-    assert launch.accelerator("bf16").mixed_precision == "bf16"
-    assert launch.accelerator("no").mixed_precision == "no"
+    assert ranks.accelerator("bf16").mixed_precision == "bf16"
+    assert ranks.accelerator("no").mixed_precision == "no"
     with pytest.raises(UsageError, match=r"recipe\.precision=fp16 is not possible here"):
-        launch.accelerator("fp16")
-    assert launch.accelerator().mixed_precision == "no"
+        ranks.accelerator("fp16")
+    assert ranks.accelerator().mixed_precision == "no"
 
 
 def test_threads_are_shared_and_ports_free(monkeypatch):

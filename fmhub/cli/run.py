@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
     from fmhub import api, hub
-    from fmhub.training.launch import is_first
+    from fmhub.training.ranks import is_first
 
     if every == bool(tasks):
         raise click.UsageError("Name one or more tasks, or --all. `fmhub tasks` lists them.")

@@ -12,14 +12,12 @@ from fmhub.data import splitting
 from fmhub.data.fingerprint import fingerprint
 from fmhub.data.read import read
 from fmhub.data.rules import Given, Random
-from fmhub.data.tables import ROLES, some, with_roles
+from fmhub.data.tables import ALIASES, ROLES, some, with_roles
 from fmhub.errors import DataError
 from fmhub.task import Splits
 
 if TYPE_CHECKING:
     from fmhub.data import Data
-
-ALIASES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation", "testing": "test"}
 
 
 def load(spec: Data) -> Splits:

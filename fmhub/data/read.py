@@ -17,7 +17,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from fmhub import artifacts
-from fmhub.data.tables import TEXT_ROLES
+from fmhub.data.tables import ALIASES, TEXT_ROLES
 from fmhub.errors import DataError, FetchError, nearest
 from fmhub.home import offline
 
@@ -164,8 +164,6 @@ def folder(
     path: Path, *, pattern: str = "*.txt", field: str = "text", binary: bool = False, suffixes: tuple[str, ...] = ()
 ) -> dict[str, pa.Table] | pa.Table:
     """LABEL/files, or SPLIT/LABEL/files, in the order of their names; `suffixes`, in lower case, say which."""
-    from fmhub.data.build import ALIASES
-
     if not path.is_dir():
         raise DataError(f"{path} is not a folder.")
     below = _folders(path)

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 from fmhub.errors import DataError, UsageError, nearest
 
+ALIASES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation", "testing": "test"}
+"""Other names of the parts."""
 ROLES = ("id", "target", "label", "group", "time", "split")
 TEXT_ROLES = ("id", "group", "split")
 

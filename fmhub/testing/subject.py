@@ -22,7 +22,7 @@ from fmhub.backbones.load import Backbone, load
 from fmhub.data.parts import limit
 from fmhub.recipe import override
 from fmhub.task import Splits, Task
-from fmhub.training import launch
+from fmhub.training import ranks
 from fmhub.training.execute import execute
 from fmhub.training.folds import load_rows, settle_labels
 from fmhub.training.loop import fit, predict
@@ -161,7 +161,7 @@ class Subject:
 
     @cached_property
     def accelerator(self) -> Any:
-        return launch.accelerator(self.declared.recipe.precision)
+        return ranks.accelerator(self.declared.recipe.precision)
 
     @property
     def few(self) -> pa.Table:

@@ -18,7 +18,7 @@ from fmhub.backbones.adapter import trainable
 from fmhub.data.parts import limit
 from fmhub.evaluation import metrics
 from fmhub.recipe import Recipe, layers, override
-from fmhub.training import launch
+from fmhub.training import ranks
 from fmhub.training.folds import Rows, cut
 from fmhub.training.loop import Schedule, predict, step_gradients
 from fmhub.training.member import Member, prepared, train_member
@@ -87,7 +87,7 @@ def _budget(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: A
 
 def _agreed(rate: Rate) -> Rate:
     """The first process's, so that all decide alike."""
-    return launch.from_first(lambda: rate)
+    return ranks.from_first(lambda: rate)
 
 
 def _decision(tried: list[dict[str, Any]], chosen: dict[str, Any], allowed: float, count: int, rows: Rows, epochs: float) -> dict[str, Any]:

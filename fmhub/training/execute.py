@@ -18,7 +18,7 @@ from fmhub.errors import FmhubError, UsageError
 from fmhub.evaluation import metrics
 from fmhub.recipe import override
 from fmhub.runs import folder as run_folder
-from fmhub.training import cost, launch
+from fmhub.training import cost, ranks
 from fmhub.training.choose import decide
 from fmhub.training.curve import curve_members
 from fmhub.training.folds import Rows, load_rows, reading, settle_labels
@@ -38,13 +38,13 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
     With a `share` only those of its members are trained: whoever comes last executes the whole.
     """
     clock = cost.Clock()
-    accelerator = launch.accelerator(plan.task.recipe.precision)
+    accelerator = ranks.accelerator(plan.task.recipe.precision)
     first = accelerator.is_main_process
     reporter = reporter if first else Silent()
     card = backbones.card(plan.task.backbone, {card.name: card for card, _ in hub.backbones()})
     stem = plan.task.stem or stems.own(card.modality, [file.name for file in card.files])
     plan = reading(plan, stem.fields)
-    with launch.one_first():
+    with ranks.one_first():
         rows = load_rows(plan)
         where = card.fetch()
     plan = replace(plan, task=settle_labels(replace(plan.task, stem=stem), rows))
@@ -55,9 +55,9 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
         return load(where, card=card, sha256=card.sha256, random=plan.options.random_weights)
 
     _check_targets(plan, rows)
-    before = launch.from_first(lambda: run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None)
+    before = ranks.from_first(lambda: run_folder.read_plan(folder) if (folder / "plan.json").is_file() else None)
     decided = before.get("decisions", {}) if before else decide(plan, rows, load, accelerator, reporter.say)
-    decisions = launch.from_first(lambda: decided)
+    decisions = ranks.from_first(lambda: decided)
     plan = replace(plan, task=replace(plan.task, recipe=override(plan.task.recipe, decisions.get("recipe", {}))))
     stored = {**plan_json(plan, run, rows, card), "decisions": decisions}
     if before is not None:
@@ -76,15 +76,15 @@ def execute(plan: Plan, run: str, folder: Path, reporter: Reporter, share: slice
                 train(member)
             return stored
         outcome = _train(plan, rows, train)
-        _, *others = launch.from_all({"cpu_seconds": clock.read()["cpu_seconds"], "peak_memory_bytes": cost.peak_memory()})
-        found = launch.from_first(lambda: compare(plan, rows, outcome, load, folder, reporter))
+        _, *others = ranks.from_all({"cpu_seconds": clock.read()["cpu_seconds"], "peak_memory_bytes": cost.peak_memory()})
+        found = ranks.from_first(lambda: compare(plan, rows, outcome, load, folder, reporter))
     except (KeyboardInterrupt, Exception) as error:
         reporter.close()
         if first:
             with contextlib.suppress(FmhubError):  # a full disk must not hide what went wrong
                 run_folder.write_status(folder, "stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
         raise
-    result = launch.from_first(lambda: complete(stored, outcome, found, rows, folder, clock.read(), others, cost.environment(accelerator)))
+    result = ranks.from_first(lambda: complete(stored, outcome, found, rows, folder, clock.read(), others, cost.environment(accelerator)))
     reporter.finished(result)
     return result
 
@@ -143,7 +143,7 @@ def _check_resumed(before: dict[str, Any], stored: dict[str, Any]) -> None:
 def _check_alike(stored: dict[str, Any]) -> None:
     """Every process must have found the same task, data and weights as rank 0."""
     mine = {key: value for key, value in stored.items() if key != "started"}
-    others = launch.from_first(lambda: mine)
+    others = ranks.from_first(lambda: mine)
     if different := [key for key in mine if mine[key] != others[key]]:
         raise UsageError(f"This process and the first one do not see the same {', '.join(different)}: give all of them the same files.")
 

@@ -17,109 +17,19 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from fmhub import errors, hub
 from fmhub.errors import FmhubError, UsageError
 from fmhub.runs import folder as run_folder
+from fmhub.training import ranks
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from accelerate.state import PartialState
-
     from fmhub.training.plan import Plan
 
-Made = TypeVar("Made")
-PATIENCE = timedelta(days=7)
-"""How long ranks wait for each other; one that died is noticed by whoever started it, at once."""
 GRACE_SECONDS = 2.0
-_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-
-
-def asked() -> int:
-    """How many ranks the environment of this process speaks of; 1 outside of any launcher."""
-    return max(1, *(int(os.environ.get(name) or 1) for name in _SIZES))
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return all(int(os.environ.get(name) or 0) == 0 for name in _RANKS)
-
-
-def join() -> PartialState:
-    """Meet the other ranks, once a process. Raises `FmhubError` where fewer came up than were asked for."""
-    import torch
-    from accelerate.state import PartialState
-
-    here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes", "on"}
-    if not forced and not torch.accelerator.is_available():
-        forced, os.environ["ACCELERATE_USE_CPU"] = True, "true"
-    if not forced and torch.accelerator.device_count() < here:
-        count = torch.accelerator.device_count()
-        raise UsageError(f"{here} processes need {here} accelerators, and here is {count}: set ACCELERATE_USE_CPU=true to use processors.")
-    state = PartialState(cpu=forced, timeout=PATIENCE)
-    if state.num_processes != asked():
-        raise FmhubError(f"{asked()} processes were asked for, and {state.num_processes} came up. Start them with: --processes {asked()}")
-    return state
-
-
-def leave() -> None:
-    """Part from the other ranks."""
-    if asked() > 1:
-        join().destroy_process_group()
-
-
-def accelerator(precision: str = "no", **options: Any) -> Accelerator:
-    """This process's Accelerator among all ranks. Raises `UsageError` where the device lacks `precision`."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    if asked() > 1:
-        join()
-    AcceleratorState._reset_state()  # a process may run one task after another, each with its own precision
-    problem = ""
-    try:
-        made = Accelerator(mixed_precision=precision, **options)
-        if precision != "no" and not made.native_amp:  # on some devices Accelerate ignores the wish
-            problem = f"the device {made.device.type} has no such arithmetic"
-    except ValueError as error:
-        problem = str(error).rstrip(".")
-    if problem:
-        AcceleratorState._reset_state()
-        raise UsageError(f"recipe.precision={precision} is not possible here: {problem}. Leave it out.")
-    return made
-
-
-def from_first(make: Callable[[], Made]) -> Made:
-    """What `make()` gives on rank 0, handed to every rank."""
-    if asked() == 1:
-        return make()
-    from accelerate.utils import broadcast_object_list
-
-    box: list[Any] = [make() if join().is_main_process else None]
-    made: Made = broadcast_object_list(box)[0]
-    return made
-
-
-def from_all(value: Made) -> list[Made]:
-    """Every rank's value, in order, on every rank."""
-    if asked() == 1:
-        return [value]
-    from accelerate.utils import gather_object
-
-    join()
-    gathered: list[Made] = gather_object([value])
-    return gathered
-
-
-def one_first() -> contextlib.AbstractContextManager[None]:
-    """Its body runs on rank 0 before it runs on the others: one fetches, the others find it fetched."""
-    return join().main_process_first() if asked() > 1 else contextlib.nullcontext()
 
 
 def count(processes: int) -> int:
@@ -130,9 +40,9 @@ def count(processes: int) -> int:
     """
     if processes < 1:
         raise UsageError(f"--processes {processes} is not allowed: it takes a whole number from 1.")
-    if asked() > 1:
+    if ranks.asked() > 1:
         if processes > 1:
-            raise UsageError(f"--processes {processes} inside a launcher of {asked()} processes: leave one of them out.")
+            raise UsageError(f"--processes {processes} inside a launcher of {ranks.asked()} processes: leave one of them out.")
         return 1
     if processes > 1 or not {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= set(os.environ):
         return processes
@@ -160,21 +70,21 @@ def launch(plan: Plan, run: str, folder: Path, processes: int, *, quiet: bool, t
     job = {"task": plan.full_name, "options": describe(plan.options), "run": run, "folder": str(folder), "quiet": quiet, "track": track}
     with contextlib.ExitStack() as stack:
         notes = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
-        ranks = [_start(rank, processes, environment, notes[rank]) for rank, environment in enumerate(_environments(processes))]
+        started = [_start(rank, processes, environment, notes[rank]) for rank, environment in enumerate(_environments(processes))]
         try:
-            for one in ranks:
+            for one in started:
                 assert one.stdin is not None
                 with contextlib.suppress(BrokenPipeError):
                     one.stdin.write(json.dumps(job).encode() + b"\n")
                     one.stdin.flush()
-            ended = _wait(ranks)
+            ended = _wait(started)
         except BaseException:
-            _end(ranks)
+            _end(started)
             _mark(folder, "stopped")
             raise
-        said = _end(ranks)
-        if any(one.returncode for one in ranks) and not (folder / "run.json").is_file():  # with a record it is complete
-            error = _problem(ranks, ended, said, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
+        said = _end(started)
+        if any(one.returncode for one in started) and not (folder / "run.json").is_file():  # with a record it is complete
+            error = _problem(started, ended, said, notes, f"fmhub run {plan.task.name} --resume {run} --processes {processes}")
             _mark(folder, "failed", str(error))
             raise error
     return run_folder.read_record(folder)
@@ -208,12 +118,12 @@ def _start(rank: int, processes: int, environment: Mapping[str, str], notes: IO[
     )  # fmt: skip
 
 
-def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+def _wait(started: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """Wait until all have ended, or one has failed and the others had a moment to say what they saw; who ended, in order."""
     ended: list[int] = []
     deadline = float("inf")
-    while len(ended) < len(ranks) and time.monotonic() < deadline:
-        for rank, one in enumerate(ranks):
+    while len(ended) < len(started) and time.monotonic() < deadline:
+        for rank, one in enumerate(started):
             if rank not in ended and one.poll() is not None:
                 ended.append(rank)
                 if one.returncode:
@@ -222,12 +132,12 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     return ended
 
 
-def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> list[dict[str, str]]:
+def _end(started: Sequence[subprocess.Popen[bytes]]) -> list[dict[str, str]]:
     """End all at once, and return what each had to say. Files are written whole or not at all: only the last steps are lost."""
-    for one in ranks:
+    for one in started:
         one.kill()
     said = []
-    for one in ranks:
+    for one in started:
         assert one.stdin is not None
         assert one.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -244,7 +154,7 @@ def _mark(folder: Path, status: str, problem: str = "") -> None:
 
 
 def _problem(
-    ranks: Sequence[subprocess.Popen[bytes]],
+    started: Sequence[subprocess.Popen[bytes]],
     ended: Sequence[int],
     said: Sequence[Mapping[str, str]],
     notes: Sequence[IO[bytes]],
@@ -256,10 +166,10 @@ def _problem(
         if isinstance(kind, type) and issubclass(kind, FmhubError):
             known: FmhubError = kind(answer["message"])
             return known
-    failed = [number for number in ended if ranks[number].returncode]
+    failed = [number for number in ended if started[number].returncode]
     silent = [number for number in failed if not said[number]]
     number = (silent or failed)[0]
-    code, of = ranks[number].returncode, f"Process {number} of {len(ranks)}"
+    code, of = started[number].returncode, f"Process {number} of {len(started)}"
     if code < 0:
         why = f"{of} was killed by {signal.Signals(-code).name}{' (out of memory?)' if code == -signal.SIGKILL else ''}."
     else:
@@ -285,7 +195,7 @@ def rank() -> None:
         options = Options(**{name: value for name, value in job["options"].items() if name != "kind"})
         plan = make(job["task"], options)
         execute(plan, job["run"], Path(job["folder"]), Reporter(quiet=job["quiet"], track=job["track"]))
-        leave()
+        ranks.leave()
     except BaseException as error:
         message = str(error) if isinstance(error, FmhubError) else f"{type(error).__name__}: {error}"
         said = {"kind": type(error).__name__, "message": message, "traceback": traceback.format_exc()[-20_000:]}

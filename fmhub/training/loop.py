@@ -21,7 +21,7 @@ from fmhub.backbones.adapter import trainable
 from fmhub.errors import FmhubError
 from fmhub.recipe import Recipe
 from fmhub.training import checkpoint as checkpoints
-from fmhub.training import launch
+from fmhub.training import ranks
 from fmhub.training.batching import epoch_batches, evaluation_batches, parts
 from fmhub.training.checkpoint import Progress
 from fmhub.training.network import Network, Part, select
@@ -181,7 +181,7 @@ def _shrink(named: dict[str, torch.nn.Parameter], amount: float) -> None:
 def _resume(
     path: Path, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str], accelerator: Accelerator
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
-    found = launch.from_first(lambda: checkpoints.load(path))
+    found = ranks.from_first(lambda: checkpoints.load(path))
     checkpoints.restore_scaler(accelerator.scaler, found[1] if found else {})
     if found is None:
         return Progress(), {}

@@ -24,7 +24,7 @@ from fmhub.home import atomic, read_json
 from fmhub.runs import folder as run_folder
 from fmhub.task import HeadSpec, Known, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
-from fmhub.training import cost, launch
+from fmhub.training import cost, ranks
 from fmhub.training.checkpoint import Progress
 from fmhub.training.loop import fit, predict
 from fmhub.training.network import Network, Part
@@ -115,7 +115,7 @@ def train_member(
     What is stored is predicted through the whole model, as `predict` will: the prefix cache serves training and validation readings.
     """
     place = folder / "checkpoints" / member.name
-    if launch.from_first(lambda: (place / RESULT).is_file()):
+    if ranks.from_first(lambda: (place / RESULT).is_file()):
         return _finished(member, place)
     recipe = replace(member.task.recipe, seed=member.seed)
     stem, head = member.fitted()
@@ -145,7 +145,7 @@ def train_member(
         reporter.logged(member.name, step, steps, values, rate)
 
     state = place / "state.safetensors"
-    before = launch.from_first(lambda: checkpoints.seconds(state))
+    before = ranks.from_first(lambda: checkpoints.seconds(state))
     progress = fit(network, parts["train"], judge if "validation" in parts else None, accelerator=accelerator, checkpoint=state, log=log)
     if "test" in parts and accelerator.is_main_process:
         _count_reading(folder)
