@@ -43,7 +43,7 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
     """
     plan = run_folder.read_plan(folder)
     status = run_folder.read_status(folder)
-    record = run_folder.read_record(folder) if status == "done" else {"status": status}
+    record: dict[str, Any] = run_folder.read_record(folder) if status == "done" else {}
     common = _common(plan)
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
     manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}

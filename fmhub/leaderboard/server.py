@@ -1,12 +1,8 @@
-"""The board over HTTP, for reading: the same pages and files that `export` writes, made anew when the log has grown.
-
-Nothing is served but the names that the board itself made, no route writes, and every answer forbids scripts.
-"""
+"""The board over HTTP: its pages, made anew when the log has grown, and the API behind its gate."""
 
 from __future__ import annotations
 
 import ipaddress
-import mimetypes
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,13 +13,7 @@ from fmhub.leaderboard.export import files
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-TYPES = {"md": "text/markdown", "csv": "text/csv", "json": "application/json"}
+    from fmhub.leaderboard.gate import Limits
 
 
 class _Snapshot:
@@ -32,39 +22,37 @@ class _Snapshot:
     def __init__(self) -> None:
         self.lock, self.head, self.files = threading.Lock(), "", dict[str, str]()
 
-    def get(self, name: str) -> str | None:
-        receipt = store.receipt()
-        head = receipt["hash"] if receipt else "empty"
+    def get(self) -> dict[str, str]:
+        head = store.head()
         with self.lock:
             if self.head != head:
                 self.files, self.head = files(), head
-            return self.files.get(name)
+            return self.files
 
 
-def app(host: str = "127.0.0.1") -> FastAPI:
-    """The application; bound to loopback it answers to loopback's names only, so that no web page can read it by a name of its own."""
+def app(host: str = "127.0.0.1", limits: Limits | None = None, *, public: bool = True) -> FastAPI:
+    """The application; bound to loopback it answers to loopback's names only, so that no web page can read it by a name of its own.
+
+    On a board that is not `public` every route needs a token.
+    """
     from fastapi import FastAPI, Request
-    from fastapi.responses import PlainTextResponse, Response
+    from fastapi.responses import JSONResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    found = FastAPI(title="fmhub leaderboard", docs_url=None, redoc_url=None)
-    if _loopback(host):
-        found.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
-    board = _Snapshot()
+    from fmhub.leaderboard.gate import Gate, Limits
+    from fmhub.leaderboard.routes import router
 
-    @found.api_route("/{name:path}", methods=["GET", "HEAD"], response_class=PlainTextResponse)
-    def read(name: str) -> Response:
-        """A page or file of the board: index.html, board.json, board.csv, board.md, and the pages that they link to."""
-        content = board.get(name or "index.html")
-        if content is None:
-            return PlainTextResponse("There is no such page on this board.\n", 404, HEADERS)
-        kind = TYPES.get(name.rpartition(".")[2]) or mimetypes.guess_type(name or "index.html")[0] or "text/plain"
-        return Response(content, headers=HEADERS, media_type=f"{kind}; charset=utf-8")
+    limits = limits or Limits()
+    found = FastAPI(title="fmhub leaderboard", version="1", docs_url=None, redoc_url=None)
 
     @found.exception_handler(FmhubError)
-    def failed(_: Request, error: Exception) -> Response:
-        return PlainTextResponse(f"{error}\n", 503, HEADERS)
+    def failed(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
 
+    found.include_router(router(_Snapshot().get, limits.quota))
+    found.add_middleware(Gate, limits=limits, public=public)
+    if _loopback(host):
+        found.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
     return found
 
 
@@ -75,15 +63,18 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, *, rate: int, quota: int, public: bool) -> None:
     """Serve until Ctrl-C. Raises `UsageError` where the extra is not installed or the port is taken."""
     try:
         import uvicorn
 
-        application = app(host)
+        from fmhub.leaderboard.gate import Limits
+
+        application = app(host, Limits(rate=rate, quota=quota), public=public)
     except ImportError:
         raise UsageError("`fmhub leaderboard serve` needs an extra: pip install 'fmhub[serve]'") from None
+    store.head()  # a database that cannot be used is said before anything is served
     try:
-        uvicorn.run(application, host=host, port=port, log_level="info", server_header=False)
+        uvicorn.run(application, host=host, port=port, log_level="info", server_header=False, limit_concurrency=256)
     except SystemExit:
         raise FmhubError(f"Nothing can be served on {host} port {port}: see the line above.") from None

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
 from fmhub.leaderboard import entries, log, tables, targets
-from fmhub.leaderboard.schema import CHECKS, ENTRIES, PREDICTIONS, database, writing
+from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, database, writing
 
 
 def add(folder: Path | str, contamination: str = "") -> list[str]:
@@ -43,10 +43,33 @@ def insert(connection: sa.Connection, one: entries.Scored, *, signer: str = "", 
     return True
 
 
+def hide(task: str, file: Path) -> int:
+    """Store the hidden targets (columns id, target and, if you like, group) of a task's newest table; returns how many.
+
+    Raises `UsageError` for a task without a table or with hidden targets already, `DataError` for a file that is none.
+    """
+    table = targets.read(file)
+    with database() as engine, writing(engine) as connection:
+        rows = [row for row in _rows(connection, task) if not row["submitter"]]
+        where = {key: rows[-1][key] for key in ("task", "version", "fingerprint")} if rows else {}
+        if not rows or targets.hidden(targets.Targets(connection), where):
+            raise UsageError(f"Task {task} has hidden targets already: a new version of the task may have others.")
+        name = targets.truth_of(table)
+        targets.keep(connection, where, {targets.HIDDEN: (name, table)}, copied=True)
+    return len(table)
+
+
 def receipt() -> dict[str, Any] | None:
     """The sealed head of the log, {count, hash, keeper, seal}, or None for an empty board."""
     with database() as engine, engine.connect() as connection:
         return log.receipt(connection)
+
+
+def head() -> str:
+    """What changes whenever an entry comes or is done again."""
+    with database() as engine, engine.connect() as connection:
+        link = connection.scalar(sa.select(LOG.c.hash).order_by(LOG.c.number.desc()).limit(1))
+        return f"{link} {connection.scalar(sa.select(sa.func.count()).select_from(CHECKS))}"
 
 
 def board(task: str | None = None) -> list[dict[str, Any]]:

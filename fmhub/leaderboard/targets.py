@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -173,6 +174,30 @@ class Targets:
         if "target" in own.column_names:
             return own
         return joined(own, {split: (name, self.of(name)) for split, name in (row["truths"] or {}).items()}, row)
+
+
+def read(file: Path) -> pa.Table:
+    """The user's own targets: id as text, target, and group where there is one. Raises `DataError`."""
+    from fmhub.data.read import csv, jsonl, parquet
+
+    readers: dict[str, Callable[[Path], pa.Table]] = {".csv": partial(csv, columns={}), ".jsonl": jsonl, ".parquet": parquet}
+    if file.suffix not in readers:
+        raise DataError(f"{file} is neither {', '.join(readers)}.")
+    table = readers[file.suffix](file)
+    if missing := {"id", "target"} - set(table.column_names):
+        raise DataError(f"{file} has no column {missing.pop()!r}: hidden targets have id and target.")
+    table = table.select([name for name in ("id", "group", "target") if name in table.column_names])
+    table = table.set_column(table.schema.get_field_index("id"), "id", table["id"].cast(pa.string()))
+    if table["id"].null_count or table["target"].null_count or len(table["id"].unique()) < len(table) or not len(table):
+        raise DataError(f"{file}: every id stands once, with a target.")
+    return table.sort_by("id")
+
+
+def visible(content: bytes, *, hidden: bool) -> dict[str, list[Any]]:
+    """The columns of stored predictions that may be shown: those of the hidden part to their submitter alone."""
+    table = unpack(content)
+    own = table.select([name for name in table.column_names if name in PREDICTED])
+    return columns_of(own if hidden else own.filter(pc.not_equal(own["split"], HIDDEN)))
 
 
 def hidden(board: Targets, row: Mapping[str, Any]) -> tuple[str, pa.Table] | None:
