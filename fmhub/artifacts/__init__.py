@@ -154,6 +154,7 @@ def _fetch(artifact: Artifact, place: Path) -> None:
         for left in place.parent.glob(f".{place.name}.fetch.*"):  # by a process that was killed: its lock is free
             shutil.rmtree(left, ignore_errors=True)
         answers: list[str] = []
+        failures: list[str] = []
         for source in sources:
             missing = _missing(artifact, place)
             if not missing:
@@ -161,9 +162,12 @@ def _fetch(artifact: Artifact, place: Path) -> None:
             size = sum(file.bytes or 0 for file in missing)
             log.log(logging.WARNING if size > LARGE else logging.INFO, "Fetching %s (%.1f MB): %s", artifact.name, size / 1e6, source)
             try:
-                answers += [f"{source}: {answer}" for answer in _take(source, missing, place)]
+                wrong, absent = _take(source, missing, place)
+                failures += [f"{source}: {answer}" for answer in wrong]
+                answers += [f"{source}: {answer}" for answer in wrong or absent]
             except NoAnswer as error:
                 answers.append(f"{source}: {error}")
+                failures.append(answers[-1])
         missing = _missing(artifact, place)
     if missing:
         with contextlib.suppress(OSError):  # absent, or holds what other files were fetched
@@ -172,12 +176,12 @@ def _fetch(artifact: Artifact, place: Path) -> None:
         if offline():
             answers.append(f"FMHUB_OFFLINE or HF_HUB_OFFLINE is set: run once without it, or copy {place} from another machine")
         raise FetchError(f"No source gave {names} of {artifact.name}. {'; '.join(answers) or 'It names no source'}.")
-    for answer in answers:
-        log.warning("%s: %s", artifact.name, answer)
+    for failure in failures:
+        log.warning("%s: %s", artifact.name, failure)
 
 
-def _take(source: Source, files: list[File], place: Path) -> list[str]:
-    """Write those of `files` that `source` gives rightly; what was wrong with the others."""
+def _take(source: Source, files: list[File], place: Path) -> tuple[list[str], list[str]]:
+    """Write those of `files` that `source` gives rightly; what was wrong with others, and which it does not have."""
     prefix = getattr(source, "path", "") if not isinstance(source, Local) else ""
     wanted = {file.member if file.member is not None else prefix + file.name: file for file in files}
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.fetch.", dir=make_folder(place.parent)) as temporary:
@@ -191,7 +195,7 @@ def _take(source: Source, files: list[File], place: Path) -> list[str]:
                     break
         except DAMAGED as error:
             problems.append(f"damaged ({error})")
-        return problems + [f"has no {member}" for member in wanted if not problems]
+        return problems, [f"has no {member}" for member in wanted]
 
 
 def _streams(container: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
