@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fmhub import DataError, UsageError, data
+from fmhub.data.histories import people
 
 
 def events(rows, names=("user", "item", "time")):
@@ -20,14 +21,14 @@ def walk(user, count, start=0):
     return [(user, f"i{number}", float(start + number)) for number in range(count)]
 
 
-def test_the_last_event_is_test_the_one_before_validation_and_windows_cover_the_rest():
+def test_the_last_event_is_test_the_one_before_validation_and_every_windowth_of_the_rest_a_training_row():
     splits = events([*walk("a", 9), *walk("b", 4)]).load()
     tables = {name: table.to_pylist() for name, table in splits.tables.items()}
     assert [(row["user"], row["target"], len(row["history"])) for row in tables["test"]] == [("a", "i8", 8), ("b", "i3", 3)]
     assert [(row["user"], row["target"], len(row["history"])) for row in tables["validation"]] == [("a", "i7", 7), ("b", "i2", 2)]
     assert [(row["history"], row["target"]) for row in tables["train"]] == [
         (["i0", "i1", "i2"], "i3"),
-        (["i3", "i4", "i5"], "i6"),
+        (["i0", "i1", "i2", "i3", "i4", "i5"], "i6"),
         (["i0"], "i1"),
     ]
     assert [row["target_seen"] for row in tables["test"]] == ["never", "1-9 times"]
@@ -51,9 +52,10 @@ def test_every_training_event_but_a_users_first_is_the_target_of_one_place(rows,
     splits = spec.load()
     learnt: dict = {}
     for row in splits.tables["train"].to_pylist():
-        places = learnt.setdefault(row["user"], [])
-        assert not places or places[-1] == row["history"][0]  # a window begins where the last one ended
-        places.extend([*(row["history"] if not places else row["history"][1:]), row["target"]])
+        events, past = [*row["history"], row["target"]], learnt.get(row["user"], [])
+        assert events[: len(past)] == past and 1 <= len(events) - max(1, len(past)) <= window  # it goes on where the last one ended
+        learnt[row["user"]] = events
+    assert people(splits.tables["train"]) == learnt
     for row in splits.tables["test"].to_pylist():
         before = next(one for one in splits.tables["validation"].to_pylist() if one["user"] == row["user"])
         assert row["history"] == [*before["history"], before["target"]]

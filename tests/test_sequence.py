@@ -8,6 +8,7 @@ import torch
 from fmhub import DataError, UntrustedFile, UsageError, data, heads, stems
 from fmhub.backbones.adapter import kept, load_into, save, trainable
 from fmhub.backbones.load import load
+from fmhub.heads.tied import Scored
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Reads
 from fmhub.training.network import Network
@@ -75,6 +76,7 @@ def test_only_the_last_events_are_read_but_none_that_was_met_is_ranked(tiny, spl
     made = disturb(network(tiny, splits))
     long, short = [f"i{number}" for number in range(7)], [f"i{number}" for number in range(1, 7)]
     assert torch.allclose(states(made, rows([long])), states(made, rows([short])), atol=1e-6)
+    assert made.prepare(rows([long]), targets=False).encoded.values["earlier"][0].tolist() == [0]
     part = made.prepare(rows([long, short]), targets=False)
     found = made.head_spec.decode(made.outputs(part, np.arange(2)))["prediction"]
     assert found[0] == ["i7"] and sorted(found[1]) == ["i0", "i7"]
@@ -97,41 +99,52 @@ def test_a_backbone_with_too_few_layers_is_refused(tiny, splits):
 
 def test_head_and_stem_share_one_table(tiny, splits):
     made = network(tiny, splits)
-    assert made.stem.table().shape == (9, made.encoder.width)
+    assert made.stem.table().shape == (8, made.encoder.width)
     assert not any(name.startswith("head.") and "own" in name for name, _ in made.named_parameters())
     part = made.prepare(splits.tables["train"])
     made.train()
-    loss, weight = made.head_spec.loss(made.outputs(part, np.arange(5)), {"events": part.targets["events"][:5]}, RECIPE)
+    loss, weight = made.head_spec.loss(made.outputs(part, np.arange(5)), {"next": torch.from_numpy(part.targets["next"][:5])}, RECIPE)
     (loss / weight).backward()
-    assert made.stem.own.weight.grad.abs().sum() > 0 and weight == sum(map(len, splits.tables["train"]["history"].to_pylist()[:5]))
+    assert made.stem.own.weight.grad.abs().sum() > 0 and weight == made.prepare(splits.tables["train"]).encoded.lengths[:5].sum()
 
 
 def test_each_place_learns_the_items_that_follow_it():
     head = heads.Ranking(labels=("a", "b", "c", "d"), horizon=2, fade=0.5)
-    table = pa.table({"id": ["0"], "history": [["d", "a", "b"]], "target": ["c"]})
+    targets = {name: torch.from_numpy(values) for name, values in head.targets(pa.table({"id": ["0"], "target": ["c"]})).items()}
     logits = torch.tensor([[1.0, 2.0, 3.0, 0.0], [0.0, 1.0, 0.0, 2.0]])
-
-    class Outputs:
-        """The last two places of three events, as after truncation."""
-
-        mask = torch.tensor([[True, True]])
-
-    Outputs.logits = logits
-    loss, weight = head.loss(Outputs, head.targets(table), RECIPE)
+    outputs = Scored(logits, torch.tensor([[0, 1, 3]]), torch.tensor([[True, True, False]]))
+    loss, weight = head.loss(outputs, targets, RECIPE)
     said = logits.log_softmax(-1)
     assert weight == 2
     entropy = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
     assert float(loss) == pytest.approx(float(-(said[0, 1] + 0.5 * said[0, 2]) / 1.5 - entropy - said[1, 2]))
+    logits[0, 1] = -torch.inf  # it was met before
+    loss, weight = head.loss(outputs, targets, RECIPE)
+    assert weight == 2 and float(loss) == pytest.approx(float(-logits.log_softmax(-1)[0, 2] - said[1, 2]))
 
 
-def test_the_random_part_hides_items(tiny, splits):
+def test_what_was_met_by_a_place_is_not_said_there(tiny, splits):
+    made = disturb(network(tiny, splits))
+    part = made.prepare(rows([[f"i{number}" for number in range(7)], ["i3", "i5"]]), targets=False)
+    made.train()
+    with torch.no_grad():
+        logits = made.outputs(part, np.arange(2)).logits
+    silent = [set(np.flatnonzero(line.numpy())) for line in logits == -torch.inf]
+    assert silent == [*({0, *range(1, 2 + place)} for place in range(6)), {3}, {3, 5}]  # i0 lies before what is read
+
+
+def test_events_of_one_moment_come_in_any_order_and_no_others_do(tiny, splits):
     made = network(tiny, splits)
-    encoded = made.prepare(splits.tables["train"], targets=False).encoded
-    everyone = np.arange(len(encoded.lengths))
-    plain = made.stem_spec.batch(encoded, everyone, random=None, strength=1.0)
-    hidden = made.stem_spec.batch(encoded, everyone, random=np.random.default_rng(0), strength=1.0)
-    changed = plain["items"] != hidden["items"]
-    assert (hidden["items"][changed] == 8).all() and 0.15 < changed[plain["attention_mask"]].float().mean() < 0.45
+    part = made.prepare(rows([["i0", "i1", "i2", "i3", "i4"], ["i5"]], [[0.0, 9.0, 9.0, 9.0, 70.0], [1.0]]), targets=False)
+    orders = set()
+    for seed in range(40):
+        batch = made.stem_spec.batch(part.encoded, np.arange(2), random=np.random.default_rng(seed), strength=1.0)
+        items = batch["items"][0].tolist()
+        assert items[0] == 0 and items[4] == 4 and batch["items"][1, 0] == 5
+        orders.add(tuple(items))
+    assert len(orders) == 6
+    plain = made.stem_spec.batch(part.encoded, np.arange(2), random=np.random.default_rng(0), strength=0.0)
+    assert plain["items"][0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_adapter_holds_its_texts_vectors_and_not_the_catalogue(tiny, splits, tmp_path):

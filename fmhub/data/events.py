@@ -140,24 +140,24 @@ def _rows(users: np.ndarray, items: np.ndarray, times: np.ndarray, window: int) 
     parts: dict[str, Any] = {name: {column: [] for column in FIELDS} for name in ("train", "validation", "test")}
 
     def add(part: str, name: str, user: str, start: int, end: int) -> None:
-        """A row whose history is the events from `start` up to, and not including, `end`, its target."""
+        """A row whose history is the user's events from `start` up to, and not including, `end`, its target."""
         values = (name, user, items[start:end].tolist(), times[start:end], times[end], str(items[end]), "")
         for column, value in zip(FIELDS, values, strict=True):
             parts[part][column].append(value)
 
     starts = np.flatnonzero(np.append(True, users[1:] != users[:-1]))
     short, seen = 0, Counter[str]()
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(users)], strict=True):
-        user, last = str(users[start]), end
-        if end - start >= 4:
-            add("test", f"test-{user}", user, start, end - 1)
-            add("validation", f"validation-{user}", user, start, end - 2)
-            last = end - 2
+    for start, last in zip(starts.tolist(), [*starts[1:].tolist(), len(users)], strict=True):
+        user = str(users[start])
+        if last - start >= 4:
+            add("test", f"test-{user}", user, start, last - 1)
+            add("validation", f"validation-{user}", user, start, last - 2)
+            last -= 2
         else:
             short += 1
         seen.update(items[start:last].tolist())
-        for number, begin in enumerate(range(start, last - 1, window)):
-            add("train", f"train-{user}-{number}", user, begin, min(begin + window, last - 1))
+        for number, end in enumerate(reversed(range(last - 1, start, -window))):
+            add("train", f"train-{user}-{number}", user, start, end)
     if not parts["test"]["id"]:
         raise DataError("no user has 4 events or more: nothing can be held out.")
     for values in parts.values():

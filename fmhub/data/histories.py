@@ -1,14 +1,14 @@
 """Events of users as rows that carry their own past: who met which item when, and what comes next.
 
-Every user's last event by (time, file order) is a test row, the one before a validation row; all earlier ones are cut into
-training windows. The rows' columns: `user`, `history` (item ids, oldest first), `times` (seconds, one for each of the
-history), `time` (of the target, which is when the prediction is asked for), `target` (the next item's id), and `target_seen`
-(how often training met it: `--groups target_seen` scores items apart that are cold).
+Every user's last event by (time, file order) is a test row, the one before a validation row; of all earlier ones every
+`window`-th, counted from the last, is a training row. The rows' columns: `user`, `history` (the ids of all that the user met
+before, oldest first), `times` (seconds, one for each of the history), `time` (of the target, which is when the prediction is
+asked for), `target` (the next item's id), and `target_seen` (how often training met it, so that cold items can be scored apart).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from fmhub.errors import UsageError
 from fmhub.task import Splits
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from fmhub.data import Data
     from fmhub.task import StemSpec
 
@@ -31,7 +33,7 @@ class Histories:
 
     events: Data
     window: int = 50
-    """Events of one training row: each but a user's first is the target of exactly one place in one row."""
+    """Events from one training row to the next: a stem that reads as many learns what follows every event exactly once."""
 
     def load(self) -> Splits:
         """Rows and the catalogue (`id`, `title`, `text`). Raises `DataError` naming the row that cannot be used."""
@@ -47,3 +49,19 @@ class Histories:
             raise UsageError("--test does not go with events: every user's last one is the test.")
         roles = {"item" if role in ("target", "label") else role: column for role, column in columns.items()}
         return replace(self, events=replace(data.open(reference), columns=tuple(roles.items())))
+
+
+def people(rows: pa.Table) -> dict[str, list[str]]:
+    """What each user of some rows met, oldest first: the events of the user's longest row and its target."""
+    columns = (rows[name].to_pylist() for name in ("user", "history", "target"))
+    longest = sorted(zip(*columns, strict=True), key=lambda row: len(row[1]))
+    return {user: [*history, target] for user, history, target in longest}
+
+
+def events(tables: Mapping[str, pa.Table]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(split, (user, item)) of all that each split gives away: of the training part every event, of the others what is asked."""
+    for split, table in tables.items():
+        if split == "train":
+            yield from ((split, (user, item)) for user, items in people(table).items() for item in items)
+        else:
+            yield from ((split, pair) for pair in zip(table["user"].to_pylist(), table["target"].to_pylist(), strict=True))

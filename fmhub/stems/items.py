@@ -21,15 +21,14 @@ class Items(nn.Module):
     """From numbers of items and gaps to `inputs_embeds` with a causal mask of pairs."""
 
     content: torch.Tensor
-    """(items + 1, width): what the backbone says of each item's text; zeros for a hidden item."""
+    """(items, width): what the backbone says of each item's text."""
 
     def __init__(self, backbone: Backbone, count: int, texts: Sequence[str] | None, dropout: float) -> None:
         super().__init__()
         width = backbone.width
-        content = torch.zeros(count, width) if texts is None else encoded(texts, backbone)
-        self.register_buffer("content", nn.functional.pad(content, (0, 0, 0, 1)))
+        self.register_buffer("content", torch.zeros(count, width) if texts is None else encoded(texts, backbone))
         self.turn = nn.Linear(width, width, bias=False)
-        self.own = nn.Embedding(count + 1, width)  # the last one stands for a hidden item
+        self.own = nn.Embedding(count, width)
         self.gap, self.wait = nn.Embedding(BUCKETS, width), nn.Embedding(BUCKETS, width)
         self.dropout = nn.Dropout(dropout)
         nn.init.eye_(self.turn.weight)
@@ -38,7 +37,7 @@ class Items(nn.Module):
         nn.init.zeros_(self.wait.weight)
 
     def table(self) -> torch.Tensor:
-        """(items + 1, width): every item's vector, and last that of a hidden one."""
+        """(items, width): every item's vector."""
         return self.turn(self.content) + self.own.weight  # type: ignore[no-any-return]
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,9 @@
 An item's vector is what the pretrained backbone says of its text, turned by a trained matrix, plus a trained vector of its
 own; beside it stand how long ago the event before was and how long it is until the next, in powers of two. The sequence
 is read causally (Kang & McAuley 2018, arXiv:1808.09781), so that each place is an example of its own in training.
+
+Many logs write several events at one moment (a page of ratings that is sent at once), whose order says nothing:
+augmentation deals it out anew.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ if TYPE_CHECKING:
     from fmhub.task import Known
 
 BUCKETS = 26
-"""Of a gap in seconds: unknown, then powers of two up to about a year."""
+"""Of a gap in seconds: unknown, less than a second, then powers of two up to about a year."""
+AT_ONCE = 1
+"""The bucket of events of one moment."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """The last `recipe.length` events of `history`; augmentation hides items at random, at most 30 % of them."""
+    """The last `recipe.length` events of `history`; augmentation reads those of one moment in any order, in `strength` of all rows."""
 
     items: tuple[str, ...] = ()
     """Ids of the catalogue, in its order; set by `fit`."""
@@ -74,7 +79,7 @@ class Events:
 
         place = {name: number for number, name in enumerate(self.items)}
         most = min(recipe.length, backbone.max_length)
-        numbers, gaps, waits, met = [], [], [], []
+        numbers, gaps, waits, earlier = [], [], [], []
         columns = (table[name].to_pylist() for name in ("id", *self.fields))
         for name, history, times, time in zip(*columns, strict=True):
             if not history:
@@ -85,19 +90,19 @@ class Events:
                 raise DataError(f"Row {name}: {len(history)} events and {len(times)} times.")
             all_ = np.array([place[item] for item in history])
             before, after = _gaps(times, time, len(history))
-            met.append(all_)
+            earlier.append(all_[:-most])
             numbers.append(all_[-most:])
             gaps.append(before[-most:])
             waits.append(after[-most:])
         lengths = np.array([len(one) for one in numbers], np.int64)
-        values = {"items": np.concatenate(numbers), "gaps": np.concatenate(gaps), "waits": np.concatenate(waits), "met": met}
+        values = {"items": np.concatenate(numbers), "gaps": np.concatenate(gaps), "waits": np.concatenate(waits), "earlier": earlier}
         values["offsets"] = np.concatenate([[0], np.cumsum(lengths)])
         return Encoded(lengths, values)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
-        """`items`, `gaps`, `waits` (rows, longest) int64, `attention_mask` of the same shape, bool; `met` (rows, most ever met).
+        """`items`, `gaps`, `waits` (rows, longest) int64, `attention_mask` of the same shape, bool.
 
-        A hidden item, and padding of `met`, has the number after the last item's.
+        `earlier` (rows, most) int64: what was met before the events that are read, padded with the number after the last item's.
         """
         import numpy as np
         import torch
@@ -108,11 +113,11 @@ class Events:
         where = np.where(real, offsets[:, None] + columns, 0)
         batch = {name: np.where(real, encoded.values[name][where], 0) for name in ("items", "gaps", "waits")}
         if random is not None and strength > 0:
-            batch["items"] = np.where((random.random(where.shape) < 0.3 * strength) & real, len(self.items), batch["items"])
-        met = [encoded.values["met"][row] for row in rows]
-        batch["met"] = np.full((len(rows), max(map(len, met))), len(self.items))
-        for row, one in enumerate(met):
-            batch["met"][row, : len(one)] = one
+            batch["items"] = np.take_along_axis(batch["items"], _reordered(batch["gaps"], random, strength), 1)
+        earlier = [encoded.values["earlier"][row] for row in rows]
+        batch["earlier"] = np.full((len(rows), max(map(len, earlier))), len(self.items))
+        for row, one in enumerate(earlier):
+            batch["earlier"][row, : len(one)] = one
         return {name: torch.from_numpy(value.astype(np.int64)) for name, value in batch.items()} | {
             "attention_mask": torch.from_numpy(real)
         }
@@ -123,6 +128,15 @@ class Events:
 
         texts: Sequence[str] | None = None if known is None else known.things(self)["text"].to_pylist()
         return Items(backbone, len(self.items), texts, recipe.dropout)
+
+
+def _reordered(gaps: np.ndarray, random: np.random.Generator, strength: float) -> np.ndarray:
+    """(rows, events) int64: an order of each row's events in which only those of one moment have changed places."""
+    import numpy as np
+
+    moments = np.cumsum(gaps != AT_ONCE, axis=1)
+    chance = np.where(random.random((len(gaps), 1)) < strength, random.random(gaps.shape), 0)
+    return np.argsort(moments + chance, axis=1, kind="stable")
 
 
 def _json(text: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fmhub.data.histories import events
 from fmhub.data.parts import keys
 from fmhub.testing import Seen
 from fmhub.testing.subject import Subject
@@ -20,14 +21,14 @@ MOST_LABELS, LEAST_ROWS = 20, 5
 
 
 def splits_disjoint(it: Subject) -> Seen:
-    """No example of one split, its case and white space folded, is in another; no id and no group either.
+    """No example of one split, its case and white space folded, is in another; no id, no group and no user's event either.
 
     Examples that differ in marks only are too many to be chance where they are a tenth of those held out.
     """
     tables = it.whole.tables
     if leaked := [note for note in it.whole.notes if "identical to examples held out" in note]:
         return False, f"{leaked[0]}: the declared parts share examples"
-    for what, found in (("id", _ids(tables)), ("group", _groups(tables)), ("example", _examples(it))):
+    for what, found in (("id", _ids(tables)), ("group", _groups(tables)), ("event", _events(it)), ("example", _examples(it))):
         if shared := _in_two(found):
             one, splits = shared[0]
             return False, f"{len(shared)} {what}s are in more than one split, such as {str(one)[:80]!r} in {' and '.join(sorted(splits))}"
@@ -55,6 +56,12 @@ def _groups(tables: Any) -> Iterator[tuple[str, object]]:
     for split, table in tables.items():
         if "group" in table.column_names:
             yield from ((split, group) for group in set(table["group"].to_pylist()) - {None})
+
+
+def _events(it: Subject) -> Iterator[tuple[str, object]]:
+    """Who met what, where that is asked: of a user, the training part holds no event that another part asks for."""
+    if it.whole.rule == "Histories":
+        yield from events(it.whole.tables)
 
 
 def _examples(it: Subject) -> Iterator[tuple[str, object]]:

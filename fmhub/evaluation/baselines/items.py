@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fmhub.data.histories import people
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -28,17 +30,12 @@ class Items:
 
     @classmethod
     def of(cls, setting: Setting) -> Items:
-        """The users' training events from their windows: every history, and the last window's target."""
+        """Of the training rows."""
         import numpy as np
 
         labels: Sequence[str] = getattr(setting.head, "labels", ())
         place = {name: index for index, name in enumerate(labels)}
-        users: dict[str, list[str]] = {}
-        last: dict[str, str] = {}
-        for user, history, target in zip(*(setting.train[name].to_pylist() for name in ("user", "history", "target")), strict=True):
-            users.setdefault(user, []).extend(history)
-            last[user] = target
-        return cls(labels, [np.array([place[item] for item in [*events, last[user]]]) for user, events in users.items()])
+        return cls(labels, [np.array([place[item] for item in events]) for events in people(setting.train).values()])
 
     def met(self, rows: pa.Table, decay: float = 1.0) -> np.ndarray:
         """(rows, items) float64: decay ** (events since) for each item of the history, else 0; items nobody knows are left out."""

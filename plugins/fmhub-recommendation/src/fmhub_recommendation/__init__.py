@@ -23,7 +23,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=stems.Events(),
         head=heads.Ranking(horizon=5, reads=Reads("all", layers=(-5,))),
         metrics=("ndcg_10", "hr_10", "hr_5", "hr_1", "mrr", "coverage"),
-        recipe=Recipe(epochs=5, lr=1e-3, length=50, batch=16, dropout=0.2, augment=0.3, weight_decay=0.1, lora=Lora(rank=8)),
+        recipe=Recipe(epochs=5, lr=1e-3, length=50, batch=16, dropout=0.2, augment=1.0, weight_decay=0.1, lora=Lora(rank=8)),
         baselines=(
             baselines.Popularity(),
             baselines.ItemKNN(),
@@ -36,5 +36,6 @@ def fmhub_tasks() -> Iterator[Task]:
         source="recbole 1.2.1, recbole/dataset_example/ml-100k (GroupLens: ml-100k)",
         citation="F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context. ACM TiiS 5(4), 2015.",
         redistribute=False,
+        slices=("target_seen",),
         sample=data.Histories(data.rows(samples.events), window=20),
     )
