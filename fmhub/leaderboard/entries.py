@@ -47,7 +47,7 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
     common = _common(plan)
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
     manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}
-    manifest["hashes"] = {str(path.relative_to(folder)): _file_hash(path) for path in _evidence(folder)}
+    manifest["hashes"] = {str(path.relative_to(folder)): file_hash(path) for path in _evidence(folder)}
     brought = [("run", plan["id"], folder / "predictions.parquet", manifest | {"claimed": record.get("scores", {}).get("test", {})})]
     for name in plan.get("baselines", []):
         if (path := run_folder.baseline_file(folder, name)).is_file():
@@ -79,6 +79,8 @@ def _scored(folder: Path, path: Path, row: dict[str, Any], problem: str, secret:
         raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
     table = with_targets(folder, stored)
     own, found = targets.predicted(table, [name for metric in known(row) for name in metric.reads]), targets.truths(table)
+    if row["kind"] == "baseline" and "seed" in own.column_names:  # the run's; what a baseline makes of it shows in its predictions
+        own = own.drop_columns(["seed"])
     if hidden := secret(row):
         found[targets.HIDDEN] = hidden
     row = {**row, "truth": found["test"][0] if "test" in found else "", "truths": {split: name for split, (name, _) in found.items()}}
@@ -125,7 +127,8 @@ def _evidence(folder: Path) -> list[Path]:
     return [path for path in (folder / "plan.json", folder / "predictions.parquet", *sorted(folder.glob("adapter/*"))) if path.is_file()]
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

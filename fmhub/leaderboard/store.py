@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
-from fmhub.leaderboard import entries, log, tables, targets
+from fmhub.leaderboard import again, entries, log, tables, targets
 from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, database, writing
 
 
@@ -78,8 +78,9 @@ def board(task: str | None = None) -> list[dict[str, Any]]:
     Raises `UsageError` for a task without entries, with the nearest names.
     """
     with database() as engine, engine.connect() as connection:
-        rows, again = _rows(connection, task), set(connection.scalars(sa.select(CHECKS.c.entry).where(CHECKS.c.agrees)))
-        return [tables.table(list(group), connection, again) for _, group in groupby(sorted(rows, key=_key), key=_key)]
+        rows = _rows(connection, task)
+        rerun = {check["entry"] for check, sealed in again.checks(connection) if sealed and check["agrees"]}
+        return [tables.table(list(group), connection, rerun) for _, group in groupby(sorted(rows, key=_key), key=_key)]
 
 
 def _rows(connection: sa.Connection, task: str | None) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from fmhub.errors import FmhubError, UsageError
-from fmhub.leaderboard import entries, keys, log, targets
+from fmhub.errors import FmhubError
+from fmhub.leaderboard import again, entries, keys, log, targets
 from fmhub.leaderboard.schema import ENTRIES, LOG, PREDICTIONS, database
 
 TOLERANCE = 1e-9
@@ -29,14 +29,15 @@ def verify(entry: str | None = None, receipt: Mapping[str, Any] | None = None) -
         rows = list(_rows(connection))
         links = [dict(row) for row in connection.execute(sa.select(LOG).order_by(LOG.c.number)).mappings()]
         of = {link["entry"]: link for link in links}
-        chosen = rows if entry is None else _chosen(rows, entry)
+        looked = again.chosen(rows, entry)
         board = targets.Targets(connection)
-        wrong = [line for row in chosen for line in _entry(board, row, of.get(row["id"]))]
+        wrong = [line for row in looked for line in _entry(board, row, of.get(row["id"]))]
+        wrong += _checks(connection, {row["id"] for row in looked})
         if entry is None:
             wrong = [*_chain(links, {row["id"] for row in rows}), *_predictions(connection, rows), *wrong]
         if receipt is not None:
             wrong += _receipt(links, receipt)
-    return len(chosen), wrong
+    return len(looked), wrong
 
 
 def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
@@ -53,11 +54,11 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
         yield found
 
 
-def _chosen(rows: list[dict[str, Any]], entry: str) -> list[dict[str, Any]]:
-    found = [row for row in rows if entry in (row["id"], row["name"]) or (len(entry) >= 6 and str(row["id"]).startswith(entry))]
-    if not found:
-        raise UsageError(f"No entry {entry!r} on the board: `fmhub leaderboard --json` shows their ids.")
-    return found
+def _checks(connection: sa.Connection, ids: set[str]) -> Iterator[str]:
+    """What was done again: rows that nobody believed has sealed."""
+    for check, sealed in again.checks(connection):
+        if check["entry"] in ids and not sealed:
+            yield f"the {check['kind']} of entry {check['entry'][:12]} is not sealed by a key that you trust: it proves nothing"
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def targets_of(folder: Path) -> dict[str, dict[str, Any]]:
     """{split: {id: target}} of a run, read again from the task's data. Raises `UntrustedFile` where the data have changed."""
     stored = run_folder.read_plan(folder)
     found: dict[str, dict[str, Any]] = {}
-    for part in _rows(stored).parts:
+    for part in rows_of(stored).parts:
         for name, table in part.items():
             if name != "train":
                 found.setdefault(name, {}).update(zip(table.column("id").to_pylist(), table.column("target").to_pylist(), strict=True))
@@ -32,10 +32,11 @@ def with_targets(folder: Path, table: pa.Table) -> pa.Table:
     """
     if "target" in table.column_names:
         return table
-    return with_target(table, [rows for part in _rows(run_folder.read_plan(folder)).parts for rows in part.values()])
+    return with_target(table, [rows for part in rows_of(run_folder.read_plan(folder)).parts for rows in part.values()])
 
 
-def _rows(stored: dict[str, Any]) -> Rows:
+def rows_of(stored: dict[str, Any]) -> Rows:
+    """The rows of a stored run. Raises `UntrustedFile` where the data have changed."""
     rows = load_rows(reading(replan(stored), stored["stem"].get("fields") or ()))
     if rows.fingerprint != stored["data"]["fingerprint"]:
         raise UntrustedFile(f"The data of run {stored['id']} are no longer the ones it was trained on.")

@@ -1,0 +1,94 @@
+"""Doing it again: from the adapter, from nothing; what agrees is sealed and shown, and what a licence forbids is kept nowhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import sqlalchemy as sa
+from test_trust import tampering
+from toy import registered, task, write
+
+from fmhub import api
+from fmhub.cli import main
+from fmhub.leaderboard import schema, store, targets
+from fmhub.leaderboard.again import again
+from fmhub.leaderboard.verify import verify
+from fmhub.runs import folder as run_folder
+
+
+@pytest.fixture
+def toy(tiny, tmp_path):
+    with registered(task(tiny, write(tmp_path / "rows.csv"))) as one:
+        yield one
+
+
+def statuses():
+    return {entry["name"]: entry["status"] for entry in store.board()[0]["entries"]}
+
+
+def test_an_entry_is_done_again_and_shown_as_such(toy, capsys, home):
+    run = api.run("toy")["id"]
+    assert statuses() == {run: "recomputed", "majority": "recomputed"}
+    assert main(["leaderboard", "verify", run, "--rerun"]) == 0
+    assert "rerun agrees" in (shown := capsys.readouterr().out) and "+0.000000" in shown
+    assert statuses() == {run: "re-run", "majority": "recomputed"}
+    assert main(["leaderboard", "verify", run, "--retrain", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["again"]
+    assert one["agrees"] and one["scores"]["accuracy"]["difference"] == 0
+    assert main(["leaderboard", "verify", "--all", "--rerun"]) == 0
+    assert statuses() == {run: "re-run", "majority": "re-run"}
+    assert verify() == (2, [])
+    assert len(list((home / "runs").iterdir())) == 1, "a retraining leaves nothing behind"
+    with tampering(home / "board.sqlite") as live:
+        live.execute("UPDATE checks SET entry = (SELECT id FROM entries WHERE kind = 'baseline') WHERE number = 1")
+        assert any("is not sealed by a key that you trust" in line for line in verify()[1])
+        live.execute("DELETE FROM checks WHERE number > 1")
+        assert statuses() == {run: "recomputed", "majority": "recomputed"}
+
+
+def test_an_adapter_that_says_something_else_differs(toy, capsys):
+    from safetensors.torch import load_file, save_file
+
+    record = api.run("toy")
+    folder = run_folder.find(record["id"])
+    path = folder / "adapter" / "adapter.safetensors"
+    held = load_file(path)
+    save_file({name: -tensor for name, tensor in held.items()}, path, metadata=None)
+    assert main(["leaderboard", "verify", record["id"], "--rerun"]) == 1
+    assert "not done again" in capsys.readouterr().out
+    assert statuses()[record["id"]] == "recomputed"
+    shutil.rmtree(folder)
+    (one,) = again(record["id"], "rerun")
+    assert one["agrees"] is None and "No run" in one["problem"]
+
+
+def test_seeds_and_folds(toy):
+    seeds, folds = (api.run("toy", **options)["id"] for options in ({"seeds": 2, "baseline": False}, {"folds": 3, "baseline": False}))
+    assert [one["agrees"] for one in again(seeds, "rerun")] == [True]
+    (one,) = again(folds, "rerun")
+    assert "trained on all rows: --retrain" in one["problem"]
+    assert [one["agrees"] for one in again(folds, "retrain")] == [True]
+
+
+def test_a_baseline_stands_once_whatever_columns_a_run_asks_for(toy):
+    for options in ({}, {"groups": "site"}, {"seed": 1}):
+        api.run("toy", **options)
+    assert [entry["kind"] for entry in store.board()[0]["entries"]].count("baseline") == 1
+
+
+def test_targets_that_may_not_be_copied_are_nowhere_on_the_board(tiny, tmp_path, home):
+    with registered(task(tiny, write(tmp_path / "rows.csv"), redistribute=False)):
+        run = api.run("toy")["id"]
+        with schema.database() as engine, engine.connect() as connection:
+            for (content,) in connection.execute(
+                sa.union_all(sa.select(schema.TARGETS.c.content), sa.select(schema.PREDICTIONS.c.content))
+            ):
+                assert "target" not in targets.unpack(content).column_names
+        assert [entry["rank"] for entry in store.board()[0]["entries"]] == [1, 2]
+        assert verify() == (2, [])
+        assert [one["agrees"] for one in again(run, "rerun")] == [True]
+        write(tmp_path / "rows.csv", seed=1)
+        targets._data.cache_clear()
+        assert any("data are not here" in line or "no longer" in line for line in verify()[1])
