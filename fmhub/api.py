@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,7 @@ from fmhub.runs import folder as run_folder
 from fmhub.training.plan import Options, Plan, make, replan
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from fmhub.task import Splits
     from fmhub.training.network import Network
 
 
@@ -127,10 +125,10 @@ def _resumed(task: str, run: str | Path, options: Mapping[str, Any]) -> tuple[Pa
 class Predictor:
     """A run's adapter on its backbone, ready to predict. Made by `load`."""
 
-    def __init__(self, network: Network, stored: Mapping[str, Any], catalogue: pa.Table | None = None) -> None:
+    def __init__(self, network: Network, stored: Mapping[str, Any], splits: Splits | None = None) -> None:
         from fmhub.training.ranks import accelerator
 
-        self.plan, self._catalogue = stored, catalogue
+        self.plan, self._splits = stored, splits
         self._network, self._accelerator = network, accelerator()  # in full precision, whatever ran in this process before
         network.to(self._accelerator.device)
 
@@ -143,7 +141,7 @@ class Predictor:
     def typed(self) -> Callable[[Any], Mapping[str, Any]] | None:
         """The stem's own reading of what a person types, where it has one: from a value to the task's fields."""
         read = getattr(self._network.stem_spec, "typed", None)
-        return read and partial(read, catalogue=self._catalogue)
+        return read and (lambda value: read(value, self._splits))
 
     def predict(self, inputs: Iterable[Any]) -> list[dict[str, Any]]:
         """One mapping an input: `prediction`, and `scores` by label where the head has labels.
@@ -178,7 +176,7 @@ class Predictor:
             row["scores"] = {label: float(score) for label, score in zip(labels, row["scores"], strict=True)}
         prediction = row["prediction"]
         if hasattr(self._network.head_spec, "readable"):
-            row["readable"] = self._network.head_spec.readable(prediction, self._catalogue)
+            row["readable"] = self._network.head_spec.readable(prediction, self._splits and self._splits.catalogue)
         row["prediction"] = prediction.item() if hasattr(prediction, "item") else prediction
         return row
 
@@ -188,9 +186,9 @@ def load(run: str | Path) -> Predictor:
 
     Raises `UsageError` for an unknown run and `UntrustedFile` for an adapter that is not what the run saved.
     """
-    from fmhub.training.restore import catalogue, restore
+    from fmhub.training.restore import data, restore
 
     folder = run_folder.find(run)
     network = restore(folder)
     named = any(hasattr(spec, name) for spec, name in ((network.stem_spec, "typed"), (network.head_spec, "readable")))
-    return Predictor(network, run_folder.read_plan(folder), catalogue(folder) if named else None)
+    return Predictor(network, run_folder.read_plan(folder), data(folder) if named else None)

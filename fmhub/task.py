@@ -114,8 +114,8 @@ class DataSpec(Protocol):
 class StemSpec(Protocol):
     """What turns an example into the backbone's input. Never sees the target.
 
-    It may also have `files`, the suffixes of the files that its examples are, and `typed(value, catalogue)`, its reading of
-    what a person types to `predict`: the fields of one row.
+    It may also have `files`, the suffixes of the files that its examples are, and `typed(value, splits)`, its reading of
+    what a person types to `predict`: the fields of one row. `splits` are the run's data, None where they are not to be had.
     """
 
     @property

@@ -173,15 +173,19 @@ def test_the_texts_vectors_are_kept_and_a_damaged_file_is_made_again(tiny, split
 def test_a_history_as_people_type_it(splits):
     stem = stems.Events().fit(splits.known())
     for typed in ("good film; Bad Film ", '["i0", "bad film"]', ["good film", "i1"], {"history": "i0; i1"}):
-        assert stem.typed(typed, splits.catalogue)["history"] == ["i0", "i1"]
+        assert stem.typed(typed, splits)["history"] == ["i0", "i1"]
+    for typed in ("user=u3", '{"user": "u3"}', {"user": "u3"}):
+        row = stem.typed(typed, splits)
+        assert row["history"] == [f"i{(3 + step) % 8}" for step in range(8)] and row["times"][-1] == 700.0
     for typed, said in (
         ("god film", "Unknown item 'god film'. Did you mean good film"),
         ("", "titles or ids"),
         ('["i0"', "Not JSON"),
         ({}, "titles or ids"),
+        ("user=u33", "Unknown user 'u33'. Did you mean u3"),
     ):
         with pytest.raises(DataError, match=said) as caught:
-            stem.typed(typed, splits.catalogue)
+            stem.typed(typed, splits)
         assert "\n" not in str(caught.value)
     assert heads.Ranking().readable(["i1", "i0"], splits.catalogue) == ["bad film", "good film"]
     assert heads.Ranking().readable(["i1"], None) == ["i1"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fmhub.errors import UsageError
+from fmhub.errors import DataError, UsageError, nearest
 from fmhub.task import Splits
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ def people(rows: pa.Table) -> dict[str, list[str]]:
     columns = (rows[name].to_pylist() for name in ("user", "history", "target"))
     longest = sorted(zip(*columns, strict=True), key=lambda row: len(row[1]))
     return {user: [*history, target] for user, history, target in longest}
+
+
+def past(user: str, splits: Splits | None) -> dict[str, list[Any]]:
+    """All that a user met, `history` and `times`, oldest first. Raises `DataError` for a user whom the data do not know."""
+    rows = [row for table in (splits.tables.values() if splits else ()) for row in table.to_pylist() if row["user"] == user]
+    if not rows:
+        known = {} if splits is None else people(splits.tables["train"])
+        raise DataError(f"Unknown user {user!r}.{nearest(user, known)} Give one who has two events or more in the run's data, or titles.")
+    last = max(rows, key=lambda row: len(row["history"]))
+    return {"history": [*last["history"], last["target"]], "times": [*last["times"], last["time"]]}
 
 
 def events(tables: Mapping[str, pa.Table]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from fmhub.data.histories import past
 from fmhub.errors import DataError, nearest
 from fmhub.task import Encoded
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
-    from fmhub.task import Known
+    from fmhub.task import Known, Splits
 
 BUCKETS = 26
 """Of a gap in seconds: unknown, less than a second, then powers of two up to about a year."""
@@ -46,24 +47,28 @@ class Events:
         """A copy that knows the items of its catalogue."""
         return replace(self, items=tuple(known.things(self)["id"].to_pylist()))
 
-    def typed(self, value: Any, catalogue: pa.Table | None) -> Mapping[str, Any]:
-        """A row from what a person types: titles or ids, oldest first, as a list or parted by semicolons; or a whole row."""
+    def typed(self, value: Any, splits: Splits | None) -> Mapping[str, Any]:
+        """A row from what a person types: titles or ids, oldest first, as a list or parted by semicolons; `user=ID`; or a whole row."""
         from collections.abc import Mapping
 
         if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
             value = _json(value)
+        elif isinstance(value, str) and value.startswith("user="):
+            value = {"user": value.removeprefix("user=")}
         row = dict(value) if isinstance(value, Mapping) else {"history": value}
+        if "user" in row and "history" not in row:
+            row.update(past(str(row["user"]).strip(), splits))
         history = row.get("history")
         events = [part.strip() for part in history.split(";") if part.strip()] if isinstance(history, str) else history
         if not isinstance(events, list) or not events or not all(isinstance(event, str | int) for event in events):
             raise DataError(f"A history is a list of titles or ids, oldest first, not {str(history)[:60]!r}.")
-        return {"times": None, "time": None, **row, "history": [self._named(str(event), catalogue) for event in events]}
+        return {"times": None, "time": None, **row, "history": [self._named(str(event), splits) for event in events]}
 
-    def _named(self, event: str, catalogue: pa.Table | None) -> str:
+    def _named(self, event: str, splits: Splits | None) -> str:
         """The id of an item by id or title; the title's year may be left out."""
         if event in self.items:
             return event
-        titles: list[str] = [] if catalogue is None else catalogue["title"].to_pylist()
+        titles: list[str] = [] if splits is None or splits.catalogue is None else splits.catalogue["title"].to_pylist()
         found = [
             item
             for item, title in zip(self.items, titles, strict=False)

@@ -14,7 +14,7 @@ from fmhub.training.network import Network
 from fmhub.training.plan import recipe_from, replan, spec_from
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from fmhub.task import Splits
 
 ADAPTER = "adapter/adapter.safetensors"
 
@@ -38,11 +38,11 @@ def restore(folder: Path) -> Network:
     return network
 
 
-def catalogue(folder: Path) -> pa.Table | None:
-    """What a run's examples name by id, read again from its data; None where there is nothing, or the data are not to be had."""
+def data(folder: Path) -> Splits | None:
+    """A run's data, read again; None where they are not to be had."""
     try:
-        return replan(run_folder.read_plan(folder)).task.data.load().catalogue
-    except FmhubError:  # without it ids are understood and given, but no names
+        return replan(run_folder.read_plan(folder)).task.data.load()
+    except FmhubError:  # without them ids are understood and given, but no names
         return None
 
 
