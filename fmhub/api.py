@@ -158,8 +158,19 @@ class Predictor:
             return []
         columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in self.fields}
         table = pa.table({"id": [str(number) for number in range(len(rows))], **columns})
-        found = predict(self._network, self._network.prepare(table, targets=False), self._accelerator)
+        cut, joined = getattr(self._network.stem_spec, "cut", None), getattr(self._network.head_spec, "joined", None)
+        pieces, windows = cut(table) if cut and joined else (table, None)  # a head that joins may be given pieces
+        found = predict(self._network, self._network.prepare(pieces, targets=False), self._accelerator)
+        if joined and windows is not None:
+            found = joined(found, windows, len(rows))
         return [self._readable({name: values[number] for name, values in found.items()}) for number in range(len(rows))]
+
+    def draw(self, value: Any, row: Mapping[str, Any]) -> bytes:
+        """What `predict` said of an input as a PNG over it. Raises `UsageError` where the task's predictions have no picture."""
+        drawn = getattr(self._network.head_spec, "drawn", None)
+        if drawn is None:
+            raise UsageError("The predictions of this task cannot be drawn.")
+        return drawn(row["prediction"], self._row(0, value)[self.fields[0]])  # type: ignore[no-any-return]
 
     def _row(self, number: int, value: Any) -> Mapping[str, Any]:
         if self.typed:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fmhub.cli.output import emit_json, json_option
 
+if TYPE_CHECKING:
+    from fmhub.api import Predictor
+
 
 @click.command()
 @click.argument("run")
 @click.argument("inputs", nargs=-1, metavar="INPUT... | -")
+@click.option("--draw", metavar="FOLDER", help="Draw each prediction over its input, into FOLDER.")
 @json_option
-def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
+def predict(run: str, inputs: tuple[str, ...], draw: str | None, as_json: bool) -> None:
     """Predict with RUN: an id, a folder, or a task (its last run). An INPUT is a value, or JSON where a task reads several.
 
     `-` reads inputs from stdin, one a line.
@@ -24,7 +30,10 @@ def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
 
     values = [line.rstrip("\n") for line in sys.stdin] if inputs in ((), ("-",)) else list(inputs)
     predictor = api.load(folder.find_last(run))
-    found = predictor.predict([value if predictor.typed else _input(value, predictor.fields) for value in values])
+    rows = [value if predictor.typed else _input(value, predictor.fields) for value in values]
+    found = predictor.predict(rows)
+    if draw:
+        _draw(predictor, rows, found, Path(draw))
     if as_json:
         emit_json(found)
         return
@@ -34,6 +43,18 @@ def predict(run: str, inputs: tuple[str, ...], as_json: bool) -> None:
         score = row["scores"].get(prediction) if isinstance(row.get("scores"), dict) else None
         shown = f"{prediction:.4g}" if isinstance(prediction, float) else str(prediction)
         click.echo(f"{shown}{'' if score is None else f'  {score:.3f}'}  {value[:100]}")
+
+
+def _draw(predictor: Predictor, inputs: Sequence[Any], found: Sequence[dict[str, Any]], folder: Path) -> None:
+    """One file an input, named after it; each row then says in `drawn` where it is."""
+    from fmhub.home import atomic, make_folder
+
+    make_folder(folder)
+    for number, (value, row) in enumerate(zip(inputs, found, strict=True), 1):
+        path = folder / f"{number}-{Path(value).stem if isinstance(value, str) else 'input'}.png"
+        with atomic(path) as file:
+            file.write(predictor.draw(value, row))
+        row["drawn"] = str(path)
 
 
 def _input(value: str, fields: tuple[str, ...]) -> Any:

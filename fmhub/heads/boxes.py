@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 
@@ -29,6 +32,25 @@ def suppressed(boxes: torch.Tensor, limit: float) -> torch.Tensor:
         if not kept or float(ratio[place, kept].max()) <= limit:
             kept.append(place)
     return torch.tensor(kept, dtype=torch.int64)
+
+
+def together(found: Sequence[tuple[dict[str, Any], bool]], limit: float) -> list[dict[str, Any]]:
+    """Boxes of overlapping tiles, each with whether a tile may have cut it -> one of each thing, best first.
+
+    Whole ones are believed before cut ones, and a cut one is dropped where half of it lies in a kept one of its label.
+    """
+    order = sorted(found, key=lambda one: (one[1], -one[0]["score"]))
+    boxes = torch.tensor([one["box"] for one, _ in order], dtype=torch.float64).reshape(-1, 4)
+    kept: list[int] = []
+    for place, (one, cut) in enumerate(order):
+        same = [other for other in kept if order[other][0]["label"] == one["label"]]
+        if same:
+            mine, theirs = boxes[place].expand(len(same), 4), boxes[same]
+            shared = area(torch.cat([torch.maximum(mine[:, :2], theirs[:, :2]), torch.minimum(mine[:, 2:], theirs[:, 2:])], dim=1))
+            if bool((overlap(mine, theirs)[0] > limit).any()) or (cut and bool((shared > 0.5 * area(mine)).any())):
+                continue
+        kept.append(place)
+    return sorted((order[place][0] for place in kept), key=lambda one: -one["score"])
 
 
 def moved(boxes: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:

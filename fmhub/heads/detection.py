@@ -14,6 +14,7 @@ from fmhub.errors import DataError, nearest
 from fmhub.task import Reads
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import torch
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fmhub.recipe import Recipe
     from fmhub.task import Known
 
+EDGE = 2.0
+"""Pixels from a tile's edge within which a box may be of a thing that the tile cuts."""
 CENTRE = 1.5
 """A cell learns a box whose centre is at most this many cells away in x and in y, and that holds it."""
 
@@ -40,6 +43,8 @@ class Detection:
     hidden: int = 128
     least: float = 0.05
     """Smallest score of a prediction, 0 to 1."""
+    sure: float = 0.4
+    """Smallest score of a box that is counted and drawn for people."""
     limit: float = 0.5
     """Overlap with a better one of the same label above which a box is dropped."""
     most: int = 300
@@ -93,6 +98,33 @@ class Detection:
                 [{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows
             ]
         }  # fmt: skip
+
+    def readable(self, prediction: Sequence[dict[str, Any]], catalogue: pa.Table | None = None) -> str:
+        """How many boxes of each label are sure: `12 nucleus`."""
+        sure = [one["label"] for one in prediction if one["score"] >= self.sure]
+        return ", ".join(f"{sure.count(label)} {label}" for label in self.labels if label in sure) or "nothing"
+
+    def drawn(self, prediction: Sequence[dict[str, Any]], source: Any) -> bytes:
+        """A PNG of the picture with the boxes that are sure."""
+        from fmhub.heads.draw import boxes
+
+        return boxes(source, [one for one in prediction if one["score"] >= self.sure], self.labels)
+
+    def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:
+        """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`.
+
+        `windows` (tiles, 7) says of each its picture, left, top, right and bottom, and the picture's width and height.
+        """
+        from fmhub.heads.boxes import together
+
+        found: list[list[tuple[dict[str, Any], bool]]] = [[] for _ in range(count)]
+        for boxes, (row, left, top, right, bottom, width, height) in zip(columns["prediction"], windows.tolist(), strict=True):
+            for one in boxes:
+                box = [edge + start for edge, start in zip(one["box"], (left, top, left, top), strict=True)]
+                inner = (left > 0 and box[0] < left + EDGE) or (top > 0 and box[1] < top + EDGE)
+                inner |= (right < width and box[2] > right - EDGE) or (bottom < height and box[3] > bottom - EDGE)
+                found[row].append(({**one, "box": box}, inner))
+        return {"prediction": [together(some, self.limit) for some in found]}
 
 
 def _check(one: Any, known: dict[str, int], name: str) -> None:

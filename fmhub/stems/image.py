@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fmhub.errors import DataError, UsageError
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 1 << 27
 """Bytes of decoded pictures that are held in memory; more are kept in a file that later runs read too."""
+WHOLE = 1.5
+"""A picture whose longer side is at most this many tiles is not cut."""
+OVERLAP = 0.4
+"""Share of a tile that its neighbour sees too: what is no larger stands whole in one of them."""
+MOST_TILES = 4096
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of each colour where a backbone does not say its own."""
 
@@ -42,14 +47,45 @@ class Image:
     """False: augmentation leaves every pixel where it is, for targets that have a place in the picture."""
     ground: Sequence[int] = (255, 255, 255)
     """Colour (red, green, blue, 0 to 255) under transparent parts and beside padded pictures."""
+    tile: int = 0
+    """Side, in pixels, of the squares that larger pictures are cut into before they are read; 0: never. Training rows that
+    were cut so say it in their column `tile`."""
     fields: tuple[str, ...] = ("image",)
     unit: str = "patches"
     files: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
     """Suffixes of the files in a user's folder that are examples."""
 
     def fit(self, known: Known) -> Image:
-        """Nothing to learn: the constants are the backbone's."""
-        return self
+        """What training tells is how large its tiles were; the constants are the backbone's."""
+        tiles = known.train.column("tile").to_pylist() if "tile" in known.train.column_names else ()
+        return replace(self, tile=max(tiles, default=self.tile))
+
+    def cut(self, table: pa.Table) -> tuple[pa.Table, np.ndarray]:
+        """The rows' pictures in overlapping tiles, and int64 (tiles, 7): of each its row, left, top, right and bottom, and the
+        picture's width and height. Raises `DataError` for a picture of too many tiles."""
+        import numpy as np
+        import pyarrow as pa
+
+        from fmhub.stems import pictures
+
+        found, places = [], []
+        for row, (source, name) in enumerate(zip(table.column(self.fields[0]).to_pylist(), table.column("id").to_pylist(), strict=True)):
+            width, height = pictures.size(source, f"Row {name}")
+            if not self.tile or max(width, height) <= WHOLE * self.tile:
+                found.append(pictures.content(source, f"Row {name}"))
+                places.append((row, 0, 0, width, height, width, height))
+                continue
+            windows = pictures.windows(width, height, self.tile, OVERLAP)
+            if len(windows) > MOST_TILES:
+                raise DataError(
+                    f"Row {name} has {width} x {height} pixels, {len(windows)} tiles of {self.tile}: cut it, or make it smaller."
+                )
+            pixels = np.asarray(pictures.whole(source, f"Row {name}"))
+            for left, top, right, bottom in windows:
+                found.append(pictures.raw(pixels[top:bottom, left:right]))
+                places.append((row, left, top, right, bottom, width, height))
+        pieces = pa.table({"id": [str(number) for number in range(len(found))], self.fields[0]: found})
+        return pieces, np.array(places, np.int64).reshape(-1, 7)
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
         """`pixels`: uint8 (rows, size, size, 3); a length is the number of patches. Raises `DataError` naming the row."""

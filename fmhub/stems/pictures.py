@@ -160,6 +160,26 @@ def resized(image: Image, size: int, shape: Shape, ground: Sequence[int]) -> Ima
     return canvas
 
 
+def places(length: int, tile: int, overlap: float) -> list[int]:
+    """Where tiles begin along a side: evenly spread, the first at 0, the last at the end, sharing at least `overlap` of a tile."""
+    if length <= tile:
+        return [0]
+    count = -(-(length - tile) // max(1, round(tile * (1 - overlap))))
+    return [round(place * (length - tile) / count) for place in range(count + 1)]
+
+
+def windows(width: int, height: int, tile: int, overlap: float) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of the tiles of a picture, row by row."""
+    corners = ((left, top) for top in places(height, tile, overlap) for left in places(width, tile, overlap))
+    return [(left, top, min(left + tile, width), min(top + tile, height)) for left, top in corners]
+
+
+def raw(pixels: np.ndarray) -> bytes:
+    """Grey (height, width) or RGB (height, width, 3) uint8 as a file that is the same bytes wherever it is made: PGM or PPM."""
+    kind = b"P5" if pixels.ndim == 2 else b"P6"
+    return kind + f"\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode() + pixels.tobytes()
+
+
 def frames(sizes: np.ndarray, size: int, shape: Shape) -> np.ndarray:
     """(n, 2, 3) float32: where `resized` puts a point of the true picture, as an affine map of (x, y, 1) in pixels."""
     wide, high = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)

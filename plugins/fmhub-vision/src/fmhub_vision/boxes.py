@@ -96,8 +96,9 @@ def table(pictures: Sequence[Picture], tile: int) -> pa.Table:
     import pyarrow as pa
 
     from fmhub.artifacts import sha256
+    from fmhub.stems.image import WHOLE
 
-    if not tile or all(max(size(one)) <= tiles.WHOLE * tile for one in pictures):
+    if not tile or all(max(size(one)) <= WHOLE * tile for one in pictures):
         return pa.table({
             "id": [one.name for one in pictures], "image": [str(one.path.absolute()) for one in pictures],
             "sha256": [sha256(one.path) for one in pictures], "target": pa.array([one.boxes for one in pictures], target_type()),
@@ -113,7 +114,7 @@ def _tiled(one: Picture, tile: int) -> list[dict[str, Any]]:
 
     pixels = np.asarray(pictures.whole(str(one.path), f"Picture {one.name}"))
     return [
-        {"id": f"{one.name} {left},{top}", "image": tiles.raw(part), "target": boxes, "group": one.name}
+        {"id": f"{one.name} {left},{top}", "image": pictures.raw(part), "target": boxes, "group": one.name}
         for left, top, part, boxes in tiles.cut(pixels, one.boxes, tile)
     ]
 

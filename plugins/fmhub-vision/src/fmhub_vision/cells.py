@@ -71,7 +71,8 @@ def _tiles(image: np.ndarray, mask: np.ndarray, places: list[tuple[int, int]], n
     """Rows of one frame: grey values stretched over the whole frame, boxes around what of a nucleus lies in the tile."""
     import numpy as np
 
-    from fmhub_vision.tiles import SEEN, raw
+    from fmhub.stems.pictures import raw
+    from fmhub_vision.tiles import SEEN
 
     low, high = np.percentile(image, (0.1, 99.9))
     grey = (255 * np.clip((image - low) / (high - low), 0, 1)).round().astype(np.uint8)

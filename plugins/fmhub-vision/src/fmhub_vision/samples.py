@@ -42,3 +42,26 @@ def shapes(labels: Sequence[str], count: int) -> pa.Table:
         image.save(out, "PNG")
         rows.append({"id": str(number), "image": out.getvalue(), "target": labels[kind]})
     return pa.Table.from_pylist(rows)
+
+
+def nuclei_like() -> pa.Table:
+    """64 dark pictures of 56 x 56 pixels with one to three bright ovals."""
+    import numpy as np
+
+    from fmhub.stems.pictures import raw
+    from fmhub_vision.boxes import rows
+
+    random = np.random.default_rng(0)
+    down, across = np.mgrid[:56, :56]
+    made = []
+    for number in range(64):
+        pixels, boxes = random.normal(20, 4, (56, 56)), []
+        for corner in random.permutation(4)[: random.integers(1, 4)]:
+            x, y = (14 + 28 * side + random.uniform(-2, 2) for side in (corner % 2, corner // 2))
+            wide, high = random.uniform(6, 11, 2)
+            inside = ((across + 0.5 - x) / wide) ** 2 + ((down + 0.5 - y) / high) ** 2 < 1
+            pixels[inside] += random.uniform(60, 200)
+            boxes.append({"box": [x - wide, y - high, x + wide, y + high], "label": "nucleus"})
+        image = raw(pixels.clip(0, 255).astype(np.uint8))
+        made.append({"id": str(number), "image": image, "target": boxes, "group": str(number)})
+    return rows(made, 0)

@@ -55,7 +55,7 @@ def array_bytes(path: Path) -> bytes:
     blocks = [argument for code, argument, _ in pickletools.genops(data) if code.name == "BINBYTES"]
     if len(blocks) != 1:
         raise UntrustedFile(f"{path.name} holds {len(blocks)} blocks of bytes: it is not the pickle of one array.")
-    return bytes(blocks[0])
+    return bytes(blocks[0] or b"")
 
 
 def groups(images: np.ndarray, alike: float = ALIKE) -> list[int]:

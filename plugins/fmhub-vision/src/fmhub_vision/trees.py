@@ -59,4 +59,4 @@ def _photo(name: str, ends: tuple[int, int] | None = None, overlap: float = 0.0)
     start, stop = ends or (0, len(pixels))
     boxes = squares.clipped([{**box, "label": LABEL} for box in one.boxes], 0, start, pixels.shape[1], stop - start)
     for left, top, part, found in squares.cut(pixels[start:stop], boxes, TILE, overlap):
-        yield {"id": f"{name} {left},{start + top}", "image": squares.raw(part), "target": found, "group": f"{name} {start + top}"}
+        yield {"id": f"{name} {left},{start + top}", "image": pictures.raw(part), "target": found, "group": f"{name} {start + top}"}
