@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from test_trust import tampering
 from toy import registered, task, write
 
-from fmhub import api
+from fmhub import api, data
 from fmhub.cli import main
+from fmhub.errors import DataError
 from fmhub.leaderboard import schema, store, targets
 from fmhub.leaderboard.again import again
 from fmhub.leaderboard.verify import verify
@@ -92,3 +93,27 @@ def test_targets_that_may_not_be_copied_are_nowhere_on_the_board(tiny, tmp_path,
         write(tmp_path / "rows.csv", seed=1)
         targets._data.cache_clear()
         assert any("data are not here" in line or "no longer" in line for line in verify()[1])
+
+
+def test_a_hidden_part_is_predicted_when_a_board_asks_and_never_trained_on(tiny, tmp_path, capsys):
+    rows = write(tmp_path / "rows.csv").read_text().splitlines()
+    unseen = [(f"h{n}", *line.split(",")[:2]) for n, line in enumerate(rows[1:41])]
+    (tmp_path / "known.csv").write_text("\n".join([rows[0], *rows[41:]]) + "\n")
+    (tmp_path / "unseen.csv").write_text("id,text\n" + "".join(f"{name},{text}\n" for name, text, _ in unseen))
+    (tmp_path / "truth.csv").write_text("id,target\n" + "".join(f"{name},{label}\n" for name, _, label in unseen))
+    known = data.csv(str(tmp_path / "known.csv"), text="text", label="label", split=data.Random())
+    one = task(tiny, tmp_path / "known.csv", data=data.Hidden(known, data.csv(str(tmp_path / "unseen.csv"), text="text")))
+    with registered(one):
+        first = api.run("toy")
+        assert set(first["scores"]) == {"validation", "test"}
+        assert main(["leaderboard", "hide", "toy", str(tmp_path / "truth.csv")]) == 0
+        second = api.run("toy", seed=1)
+        (found,) = store.board()
+        assert found["split"] == "hidden"
+        ranked = {entry["name"]: entry["score"]["n"] for entry in found["entries"] if entry["rank"]}
+        assert ranked.keys() == {second["id"], "majority"} and set(ranked.values()) == {40}
+        assert verify()[1] == []
+        assert [one["agrees"] for one in again(second["id"], "rerun")] == [True]
+    leak = data.Hidden(known, data.csv(str(tmp_path / "truth.csv")))
+    with pytest.raises(DataError, match="without a target"):
+        leak.load()

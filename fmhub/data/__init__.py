@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmhub.artifacts import Artifact, Debian, File, Hub, Local, Npm, Wheel
+from fmhub.data.hidden import Hidden
 from fmhub.data.histories import Histories
 from fmhub.data.rules import Given, KFold, Random, Rule, Temporal
 from fmhub.errors import DataError, UsageError, nearest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "Artifact", "Data", "Debian", "File", "Given", "Histories", "Hub", "KFold", "Local", "Npm", "Random", "Required",
+    "Artifact", "Data", "Debian", "File", "Given", "Hidden", "Histories", "Hub", "KFold", "Local", "Npm", "Random", "Required",
     "Rule", "Splits", "Temporal", "Wheel", "csv", "folder", "hf", "jsonl", "open", "parquet", "rows",
 ]  # fmt: skip
 

@@ -63,10 +63,7 @@ def _one(row: dict[str, Any], table: pa.Table | None, kind: str, folder: Path | 
 
 def _rerun(folder: Path, row: Mapping[str, Any]) -> pa.Table:
     """The test part, predicted by the run's adapter."""
-    from fmhub.training import ranks
-    from fmhub.training.loop import predict
-    from fmhub.training.restore import ADAPTER, restore
-    from fmhub.training.tables import prediction_table
+    from fmhub.training.restore import ADAPTER
     from fmhub.training.targets import rows_of
 
     stored = run_folder.read_plan(folder)
@@ -74,12 +71,21 @@ def _rerun(folder: Path, row: Mapping[str, Any]) -> pa.Table:
         raise UsageError(f"{row['name']} is cross-validated, and its adapter was trained on all rows: --retrain does it again.")
     if entries.file_hash(folder / ADAPTER) != (row["manifest"].get("hashes") or {}).get(ADAPTER):
         raise UntrustedFile(f"The adapter in {folder} is not the one of entry {row['id'][:12]}.")
-    network, rows = restore(folder), rows_of(stored).parts[0]["test"]
-    accelerator = ranks.accelerator()
+    return predicted(folder, rows_of(stored).parts[0]["test"], "test")
+
+
+def predicted(folder: Path, rows: pa.Table, split: str) -> pa.Table:
+    """What a run's adapter says of rows."""
+    from fmhub.training import ranks
+    from fmhub.training.loop import predict
+    from fmhub.training.restore import restore
+    from fmhub.training.tables import prediction_table
+
+    network, accelerator = restore(folder), ranks.accelerator()
     network.to(accelerator.device)
     columns = predict(network, network.prepare(rows, targets=False), accelerator)
     seed = run_folder.read_record(folder)["saved"]["seed"]
-    return prediction_table(rows, columns, split="test", seed=seed, stem=network.stem_spec)
+    return prediction_table(rows, columns, split=split, seed=seed, stem=network.stem_spec)
 
 
 def _retrained(folder: Path) -> pa.Table:
@@ -99,9 +105,16 @@ def _retrained(folder: Path) -> pa.Table:
 
 def _refitted(folder: Path, name: str) -> pa.Table:
     """The predictions of a baseline, fitted again on the run's rows."""
+    from fmhub.training.baselines import predict_baseline
+
+    spec, found, load = baseline(folder, name)
+    return predict_baseline(spec, found, load)
+
+
+def baseline(folder: Path, name: str) -> tuple[Any, list[Any], Any]:
+    """(spec, members, what loads the backbone) of a run's baseline."""
     from fmhub import backbones, stems
     from fmhub.backbones.load import load
-    from fmhub.training.baselines import predict_baseline
     from fmhub.training.execute import members
     from fmhub.training.folds import load_rows, reading, settle_labels
     from fmhub.training.plan import replan
@@ -118,7 +131,7 @@ def _refitted(folder: Path, name: str) -> pa.Table:
     spec = next((one for one in plan.task.baselines if one.name == name), None)
     if spec is None:
         raise UsageError(f"Task {plan.task.name} has no baseline {name} any more.")
-    return predict_baseline(spec, members(plan, rows), lambda: load(card.fetch(), card=card, sha256=card.sha256))
+    return spec, members(plan, rows), lambda: load(card.fetch(), card=card, sha256=card.sha256)
 
 
 def _remember(row: dict[str, Any], kind: str, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
     plan = run_folder.read_plan(folder)
     status = run_folder.read_status(folder)
     record: dict[str, Any] = run_folder.read_record(folder) if status == "done" else {}
-    common = _common(plan)
+    common = table_of(plan)
     manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
     manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}
     manifest["hashes"] = {str(path.relative_to(folder)): file_hash(path) for path in _evidence(folder)}
@@ -60,7 +60,8 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
         yield _scored(folder, path, row, problem, secret) if path.is_file() else _empty(row, problem or "it has no predictions")
 
 
-def _common(plan: dict[str, Any]) -> dict[str, Any]:
+def table_of(plan: dict[str, Any]) -> dict[str, Any]:
+    """What all entries of a run say of the table that they belong to."""
     task = plan["task"]
     return {
         "run": plan["id"], "task": f"{task['plugin']}:{task['name']}", "version": str(task["version"]), "family": task["family"],
@@ -78,6 +79,11 @@ def _scored(folder: Path, path: Path, row: dict[str, Any], problem: str, secret:
     if missing := [name for name in NEEDED if name not in stored.column_names]:
         raise UntrustedFile(f"{path} is no prediction table: it lacks {', '.join(missing)}.")
     table = with_targets(folder, stored)
+    if (unseen := targets.unseen_file(path)).is_file():
+        blind = run_folder.read_table(unseen)
+        table = pa.concat_tables(
+            [table, blind.select([name for name in blind.column_names if name in table.column_names])], promote_options="permissive"
+        )
     own, found = targets.predicted(table, [name for metric in known(row) for name in metric.reads]), targets.truths(table)
     if row["kind"] == "baseline" and "seed" in own.column_names:  # the run's; what a baseline makes of it shows in its predictions
         own = own.drop_columns(["seed"])

@@ -36,7 +36,7 @@ def keep(run: Path, into: Path | None = None) -> Path:
     names = [valid_name(plan["task"][key], "Task") for key in ("plugin", "name")]
     place = (into or registry() / "leaderboard").joinpath(*names)
     shutil.rmtree(place, ignore_errors=True)
-    for path in (run / "predictions.parquet", *sorted((run / "baselines").glob("*.parquet"))):
+    for path in (run / "predictions.parquet", *(run_folder.baseline_file(run, name) for name in plan.get("baselines", []))):
         test = of_split(run_folder.read_table(path), "test")
         slim = test.drop_columns([name for name in ("input",) if name in test.column_names]).replace_schema_metadata(None)
         with atomic(place / path.relative_to(run)) as file:

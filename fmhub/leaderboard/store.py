@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from fmhub.errors import UsageError, nearest
-from fmhub.leaderboard import again, entries, log, tables, targets
+from fmhub.leaderboard import again, entries, log, tables, targets, unseen
 from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, database, writing
+from fmhub.runs import folder as run_folder
 
 
 def add(folder: Path | str, contamination: str = "") -> list[str]:
@@ -22,6 +23,8 @@ def add(folder: Path | str, contamination: str = "") -> list[str]:
     with database() as engine:
         with engine.connect() as connection:
             secret = partial(targets.hidden, targets.Targets(connection))
+            if secret(entries.table_of(run_folder.read_plan(Path(folder)))):
+                unseen.prepare(Path(folder))
             scored = list(entries.from_folder(Path(folder), contamination, secret))
         with writing(engine) as connection:
             for one in scored:

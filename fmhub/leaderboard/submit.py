@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from fmhub.errors import DataError, FmhubError, UntrustedFile, UsageError
 from fmhub.home import home, offline, strict_json
-from fmhub.leaderboard import entries, keys, log, submissions
+from fmhub.leaderboard import entries, keys, log, submissions, unseen
 from fmhub.runs import folder as run_folder
 
 TRIES, FIRST_WAIT, LONGEST_WAIT, SECONDS = 8, 0.5, 60.0, 120.0
@@ -35,6 +35,7 @@ def submit(folder: Path, url: str, token: str, say: Say) -> list[dict[str, Any]]
     Receipts are kept under `FMHUB_HOME/receipts`.
     """
     _check(url, token)
+    unseen.prepare(folder)
     done = []
     for one in entries.from_folder(folder):
         if one.own is None or one.row["problem"]:

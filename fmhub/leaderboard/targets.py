@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from fmhub.data import hidden as hidden_split
 from fmhub.errors import DataError, FmhubError, UntrustedFile
 from fmhub.evaluation.metrics.columns import truth
 from fmhub.leaderboard.schema import TARGETS
@@ -29,7 +30,7 @@ PREDICTED = ("id", "split", "fold", "seed", "prediction", "scores")
 """The columns that are an entry's own; all others belong to the rows that it predicts."""
 ORDER = ("split", "seed", "fold", "id")
 MARK = b"fmhub 1\n"
-HIDDEN = "hidden"
+HIDDEN = hidden_split.NAME
 """The split whose targets the board's keeper alone has."""
 
 
@@ -176,6 +177,11 @@ class Targets:
         return joined(own, {split: (name, self.of(name)) for split, name in (row["truths"] or {}).items()}, row)
 
 
+def unseen_file(path: Path) -> Path:
+    """Where the hidden part's predictions lie that belong to a file of predictions."""
+    return path.with_name(f"{path.stem}.{HIDDEN}.parquet")
+
+
 def read(file: Path) -> pa.Table:
     """The user's own targets: id as text, target, and group where there is one. Raises `DataError`."""
     from fmhub.data.read import csv, jsonl, parquet
@@ -221,5 +227,5 @@ def _data(task: str) -> tuple[str, list[pa.Table]]:
     """(fingerprint, tables) of an installed task's own data."""
     from fmhub import hub
 
-    splits = hub.task(task)[0].data.load()
+    splits = hidden_split.seen(hub.task(task)[0].data.load())
     return splits.fingerprint, list(splits.tables.values())

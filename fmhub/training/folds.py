@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fmhub.data.hidden import seen
 from fmhub.data.parts import limit
 from fmhub.data.rules import KFold
 from fmhub.data.splitting import folds, together
@@ -55,7 +56,7 @@ def reading(plan: Plan, fields: Sequence[str]) -> Plan:
 
 def load_rows(plan: Plan) -> Rows:
     """The plan's rows; `--limit` cuts training parts only. Raises `DataError`, or `UsageError` where folds would mix past and future."""
-    splits = plan.task.data.load()
+    splits = seen(plan.task.data.load())
     for name in ("train", "validation", "test"):
         if name not in splits.tables or not len(splits.tables[name]):
             raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
