@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fmhub.evaluation import evaluate, slices
+from fmhub.evaluation.metrics.decisions import net_benefit
 from fmhub.report import svg
 from fmhub.report.markup import Markup, join, table, tag, text
 from fmhub.report.run import Run
@@ -167,6 +168,23 @@ def calibration(run: Run) -> Markup:
     return tag("div", tag("div", svg.reliability(points), tag("p", words)), class_="charts")
 
 
+def decisions(run: Run) -> Markup | None:
+    """Of two labels: whether the second's probability is kept, and what acting on it is worth against acting always or never."""
+    if len(run.labels) != 2:
+        return None
+    name, said, was = run.labels[1], run.columns["scores"][:, 1], run.columns["target"] == run.labels[1]
+    bins = np.minimum((said * 10).astype(int), 9)
+    points = [(float(said[bins == b].mean()), float(was[bins == b].mean()), int((bins == b).sum())) for b in range(10) if (bins == b).any()]
+    at = np.linspace(0.01, max(0.02, min(0.9, float(said.max()))), 60)
+    curves = {"predicted": net_benefit(said, was, at), "always": net_benefit(np.ones_like(said), was, at), "never": np.zeros_like(at)}
+    low = -0.1 * float(was.mean())  # to act always soon costs more than any picture shows
+    series = {kind: [(float(x), float(y)) for x, y in zip(at, curve, strict=True) if y >= low] for kind, curve in curves.items()}
+    words = f"Net benefit a row of acting as if {name} from each probability on (Vickers & Elkin 2006)."
+    kept = tag("div", svg.reliability(points), tag("p", f"How often it was {name} where it was said to be that probable."))
+    chart = tag("div", svg.lines(series, "threshold", "net benefit"), svg.legend(list(series)), tag("p", words))
+    return tag("div", kept, chart, class_="charts")
+
+
 def worst_labels(run: Run) -> Markup | None:
     """Wrong predictions that the model was surest of."""
     wrong = run.columns["prediction"] != run.columns["target"]
@@ -207,6 +225,7 @@ PICTURES = (
     Picture("Confusion matrix", frozenset({"labels"}), confusion),
     Picture("Residuals", frozenset({"numbers"}), residuals, wide=True),
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
+    Picture("Decisions", frozenset({"labels", "scores"}), decisions),
     Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
     Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
     Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),

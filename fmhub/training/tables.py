@@ -43,7 +43,7 @@ def prediction_table(
     texts = [name for name in stem.fields if name in rows.column_names and pa.types.is_string(rows.column(name).type)]
     if texts:
         values = zip(*(rows.column(name).to_pylist() for name in texts), strict=True)
-        table["input"] = pa.array([" | ".join(value)[:PREVIEW] for value in values])
+        table["input"] = pa.array([" | ".join(part for part in value if part)[:PREVIEW] for value in values])
     return pa.table(table)
 
 

@@ -6,7 +6,12 @@ the same columns.
 
 from fmhub.evaluation.baselines.items import Ease, ItemKNN, Popularity, WindowedMarkov
 from fmhub.evaluation.baselines.probe import FrozenLogistic
+from fmhub.evaluation.baselines.series import Har, Label, Momentum, Persistence, SeriesBoosting
 from fmhub.evaluation.baselines.simple import Majority, Mean
+from fmhub.evaluation.baselines.tabular import TableBoosting, TableLinear
 from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
 
-__all__ = ["Ease", "FrozenLogistic", "ItemKNN", "Majority", "Mean", "Popularity", "TfidfLogistic", "TfidfRidge", "WindowedMarkov"]
+__all__ = [
+    "Ease", "FrozenLogistic", "Har", "ItemKNN", "Label", "Majority", "Mean", "Momentum", "Persistence", "Popularity", "SeriesBoosting",
+    "TableBoosting", "TableLinear", "TfidfLogistic", "TfidfRidge", "WindowedMarkov",
+]  # fmt: skip
