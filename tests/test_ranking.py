@@ -92,6 +92,7 @@ METHODS = (
     baselines.Ease(),
     baselines.Ease(decays=(0.8,), name="ease-recent"),
     baselines.WindowedMarkov(),
+    baselines.WindowedMarkov(both=True, discounts=(0.0, 0.5), name="markov-both"),
 )
 
 
@@ -104,7 +105,7 @@ def test_baselines_rank_every_unmet_item_once_and_never_look_at_the_target(metho
     for ranking, history in zip(rankings, tables["test"]["history"].to_pylist(), strict=True):
         assert sorted([*ranking, *history]) == sorted(Head.labels)
     score = get("ndcg_10").score({"prediction": rankings, "target": tables["test"]["target"].to_pylist()}, None)
-    assert score > {"popularity": 0.1, "item-knn": 0.5, "ease": 0.5}.get(method.name, 0.9)
+    assert score > {"popularity": 0.1, "item-knn": 0.5, "ease": 0.5, "markov-both": 0.7}.get(method.name, 0.9)
     unknown = pa.array([["never seen", *blind["history"][0].as_py()]])
     strange = blind.slice(0, 1).set_column(blind.column_names.index("history"), "history", unknown)
     assert fitted.predict(strange)["prediction"] == rankings[:1]

@@ -154,10 +154,16 @@ class Ease:
 
 @dataclass(frozen=True)
 class WindowedMarkov:
-    """How often an item came at most `windows` events after another, nearer ones counting more, from each event of the history."""
+    """How often an item came at most `windows` events after another, nearer ones counting more, from each event of the history.
+
+    With `both`, or before it: where many events bear one time, their order says little. `discounts` above 0 divide by a power
+    of how many met the item.
+    """
 
     windows: Sequence[int] = (5, 10, 20)
     decays: Sequence[float] = (0.95, 0.9, 0.8, 0.7)
+    both: bool = False
+    discounts: Sequence[float] = (0.0,)
     name: str = "windowed-markov"
 
     def fit(self, setting: Setting) -> Ranker:
@@ -172,7 +178,10 @@ class WindowedMarkov:
                 for events in items.sequences:
                     for gap in range(1, min(window, len(events) - 1) + 1):
                         np.add.at(steps, (events[:-gap], events[gap:]), gap**-0.5)
+                steps = steps + steps.T if self.both else steps
                 steps /= steps.sum(1, keepdims=True) + 5
-                yield from (Ranker(items, steps, decay) for decay in self.decays)
+                for discount in self.discounts:
+                    scaled = steps / (items.counts() + 5) ** discount
+                    yield from (Ranker(items, scaled, decay) for decay in self.decays)
 
         return best(rankers(), setting.validation)
