@@ -1,0 +1,72 @@
+"""Writing token after token with any decoder that keeps a cache: greedy search, and beam search over whole answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Cache = Any
+"""Whatever a decoder keeps of what it has read: tensors whose first dimension is rows, in dicts, lists and tuples."""
+Step = Callable[[torch.Tensor, Cache], tuple[torch.Tensor, Cache]]
+"""(rows, n) tokens that follow those of the cache -> (rows, vocabulary) log-probabilities of the next one, and the cache."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """One answer: its tokens without the prompt and the end, and the mean log-probability of a token."""
+
+    tokens: list[int]
+    score: float
+
+
+@torch.no_grad()
+def search(
+    step: Step, cache: Cache, prompt: torch.Tensor, *, end: int, most: int, beams: int = 1,
+    taken: Callable[[Cache, torch.Tensor], Cache] | None = None,
+) -> list[Written]:  # fmt: skip
+    """The best answer of every row of `prompt` (rows, n), of `beams` kept side by side; 1 is greedy search.
+
+    An answer ends with `end` or after `most` tokens. Answers of different length are compared by their mean log-probability
+    (Wu et al. 2016, arXiv:1609.08144, with alpha = 1). `taken(cache, rows)` picks rows of a cache that is no plain nest of tensors.
+    """
+    picked, device = taken or take, prompt.device
+    rows = len(prompt)
+    first = torch.arange(rows, device=device)
+    logp, cache = step(prompt, cache)
+    scores, last = logp.float().topk(min(beams, logp.shape[1]), dim=1)  # (rows, beams)
+    kept = scores.shape[1]
+    cache = picked(cache, first.repeat_interleave(kept)) if kept > 1 else cache
+    words, done, lengths = last[..., None], last == end, torch.ones_like(last)
+    for _ in range(most - 1):
+        if bool(done.all()):
+            break
+        logp, cache = step(words[..., -1].reshape(-1, 1), cache)
+        logp = logp.float().view(rows, kept, -1).masked_fill(done[..., None], -torch.inf)
+        logp[..., end] = torch.where(done, 0.0, logp[..., end])  # a finished answer stays as it is
+        total, longer = scores[..., None] + logp, lengths + (~done).long()
+        ranked = (total / longer[..., None]).flatten(1)
+        best = ranked.topk(kept, dim=1).indices
+        source, token = best // logp.shape[2], best % logp.shape[2]
+        scores, lengths = total.flatten(1).gather(1, best), longer.gather(1, source)
+        done = done.gather(1, source) | (token == end)
+        words = torch.cat([words.gather(1, source[..., None].expand_as(words)), token[..., None]], dim=2)
+        if kept > 1:
+            cache = picked(cache, (first[:, None] * kept + source).flatten())
+    means = scores / lengths
+    best = means.argmax(1)
+    answers = zip(words[first, best].tolist(), means[first, best].tolist(), strict=True)
+    return [Written(answer[: answer.index(end)] if end in answer else answer, score) for answer, score in answers]
+
+
+def take(cache: Cache, rows: torch.Tensor) -> Cache:
+    """The given rows of every tensor of a nest."""
+    if isinstance(cache, torch.Tensor):
+        return cache.index_select(0, rows)
+    if isinstance(cache, dict):
+        return {name: take(value, rows) for name, value in cache.items()}
+    if isinstance(cache, list | tuple):
+        return type(cache)(take(value, rows) for value in cache)
+    return cache
