@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fmhub import DataError, UsageError, data
-from fmhub.data.histories import people
+from fmhub.data.histories import past, people
 
 
 def events(rows, names=("user", "item", "time")):
@@ -102,12 +102,31 @@ def test_dates_and_milliseconds_are_seconds():
         (("a", "x", 4e9), "row 6 of 6 has a time that lies in the future"),
         (("", "x", 1.0), "row 6 of 6 has no user"),
         (("a", None, 1.0), "row 6 of 6 has no item"),
+        (("a", "x", 4e12), "row 6 of 6 has a time that lies in the future"),
+        (("a", "x", None), "row 6 of 6 has no time"),
     ],
 )
 def test_bad_events_are_refused_in_one_line(change, said):
     with pytest.raises(DataError, match=said) as caught:
         events([*walk("a", 5), change]).load()
     assert "\n" not in str(caught.value)
+
+
+def test_times_with_and_without_a_zone_do_not_mix():
+    days = [("a", f"i{number}", f"2020-01-0{number + 1}T00:00:00") for number in range(5)]
+    with pytest.raises(DataError, match="all with a time zone or none") as caught:
+        events([*days, ("a", "x", "2020-02-01T00:00:00+02:00")]).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_user_met_is_known_by_name():
+    splits = events([*walk("a", 9), *walk("short", 2), ("once", "i0", 1.0)]).load()
+    assert past("a", splits) == {"history": [f"i{number}" for number in range(9)], "times": [float(number) for number in range(9)]}
+    assert past("short", splits)["history"] == ["i0", "i1"]
+    for user, known in (("once", splits), ("b", splits), ("a", None)):
+        with pytest.raises(DataError, match=f"Unknown user '{user}'.*two events or more") as caught:
+            past(user, known)
+        assert "\n" not in str(caught.value)
 
 
 def test_times_that_are_no_times_users_too_short_and_empty_tables():

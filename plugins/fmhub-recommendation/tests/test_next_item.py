@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from fmhub_recommendation import fmhub_api, fmhub_tasks, movielens, samples
 
 from fmhub import FetchError, artifacts, data
 from fmhub.evaluation.metrics import get
 from fmhub.task import Setting
+from fmhub.testing import data_checks
+from fmhub.testing.subject import Fixed, Subject
 
 (TASK,) = fmhub_tasks()
 
@@ -18,14 +22,7 @@ def test_the_task_says_what_users_need_and_forbids_copies():
     for name in ("title", "summary", "version", "licence", "source", "citation"):
         assert getattr(TASK, name), name
     assert not TASK.redistribute
-    assert [baseline.name for baseline in TASK.baselines] == [
-        "popularity",
-        "item-knn",
-        "ease",
-        "ease-recent",
-        "windowed-markov",
-        "markov-both-ways",
-    ]
+    assert {*REFERENCE, "markov-both-ways"} == {baseline.name for baseline in TASK.baselines}
     assert get(TASK.metrics[0]).title == "NDCG@10"
 
 
@@ -44,6 +41,28 @@ def test_the_sample_is_the_same_every_time_and_loads_offline(monkeypatch, tmp_pa
     assert len(splits.catalogue) == 48 and splits.catalogue["text"][0].as_py() == "Bridge bakery. bakery, Bridge Street"
     with pytest.raises(FetchError, match="FMHUB_OFFLINE"):
         TASK.data.load()
+
+
+def planted(**parts):
+    """What `fmhub check` says of the sample's splits with other rows in some of them."""
+    splits = TASK.sample.load()
+    splits = replace(splits, tables={**splits.tables, **{name: change(splits.tables) for name, change in parts.items()}})
+    return data_checks.splits_disjoint(Subject(None, replace(TASK, sample=Fixed(splits)), None))
+
+
+def with_ids(table, name):
+    return table.set_column(0, "id", pa.array([f"{name}-{row}" for row in range(len(table))]))
+
+
+def test_the_check_finds_a_user_whose_held_out_event_is_learnt_and_planted_duplicates():
+    assert planted() == (True, "train 120, validation 120, test 120")
+    for parts, said in (
+        ({"train": lambda tables: pa.concat_tables([tables["train"], with_ids(tables["test"][:3], "again")])}, "events are in more than"),
+        ({"validation": lambda tables: pa.concat_tables([tables["validation"], with_ids(tables["test"][5:6], "again")])}, "1 events are"),
+        ({"train": lambda tables: pa.concat_tables([tables["train"], tables["test"][:1]])}, "1 ids are in more than one split"),
+    ):
+        ok, figure = planted(**parts)
+        assert not ok and said in figure, figure
 
 
 def test_titles_years_and_genres_come_from_the_item_file(monkeypatch, tmp_path):
