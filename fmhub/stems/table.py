@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fmhub.data.tables import ROLES
 from fmhub.errors import DataError, nearest
 from fmhub.stems.text import Text
 from fmhub.task import Encoded
@@ -51,6 +50,7 @@ class Table:
         """A copy that knows kinds, scales and categories. Raises `DataError` naming a column that cannot be used."""
         import numpy as np
 
+        from fmhub.data.tables import ROLES
         from fmhub.stems import columns
 
         train = known.train
