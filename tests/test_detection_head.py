@@ -18,7 +18,7 @@ from fmhub import heads, stems
 from fmhub.errors import DataError
 from fmhub.evaluation import evaluate
 from fmhub.heads import boxes as room
-from fmhub.heads import grid
+from fmhub.heads import grid, queries
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Known, Reads
 
@@ -152,20 +152,27 @@ def scenes(count: int, seed: int) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def test_it_learns_to_find_what_it_is_shown(shaped: Any) -> None:
+@pytest.mark.parametrize(
+    ("spec", "steps", "least"),
+    [
+        (heads.Detection(reads=Reads("all", (-1, -2)), hidden=32), 80, 0.8),
+        pytest.param(heads.SetDetection(reads=Reads("all", (-1, -2)), hidden=64, queries=9), 200, 0.5, marks=pytest.mark.slow),
+    ],
+)
+def test_it_learns_to_find_what_it_is_shown(shaped: Any, spec: heads.Detection, steps: int, least: float) -> None:
     """On a random tiny backbone, with pictures that are padded to a square, and flips: boxes come back in true pixels."""
     from fmhub.training.network import Network, select
 
     table = scenes(12, 0)
     recipe = Recipe(lr=3e-3, dropout=0.0, augment=0.2, lora=Lora(layers="head"))
-    head = heads.Detection(reads=Reads("all", (-1, -2)), hidden=32).fit(Known(train=table), recipe)
+    head = spec.fit(Known(train=table), recipe)
     assert head.labels == ("disc", "square")
     network = Network(shaped("dinov2"), stems.Image(size=48, ground=(128, 128, 128)), head, recipe)
     part = network.prepare(table)
     assert part.targets is not None
     optimiser = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=recipe.lr)
     rows = np.arange(len(table))
-    for step in range(80):
+    for step in range(steps):
         random = np.random.default_rng(step)
         loss, weight = head.loss(network.outputs(part, rows, random), select(part.targets, rows, torch.device("cpu")), recipe)
         optimiser.zero_grad()
@@ -175,9 +182,54 @@ def test_it_learns_to_find_what_it_is_shown(shaped: Any) -> None:
     with torch.inference_mode():
         found = head.decode(network.outputs(part, rows))
     columns = {"id": table["id"].to_pylist(), "target": table["target"].to_pylist(), **found}
-    assert evaluate(columns, ["ap50"], resamples=10)["ap50"]["value"] > 0.8
+    assert evaluate(columns, ["ap50"], resamples=10)["ap50"]["value"] > least
     assert all(edge >= 0 for row in found["prediction"] for one in row for edge in one["box"])
     assert max(one["box"][3] for row in found["prediction"] for one in row) <= 48
+
+
+def answers(boxes: list[list[float]], logits: list[list[float]]) -> dict[str, torch.Tensor]:
+    """What some queries say of one picture of 100 x 100 pixels."""
+    return {
+        "kinds": B([logits]).float(), "boxes": B([boxes]).float(), "size": torch.tensor(100),
+        "frame": B([[[1.0, 0, 0], [0, 1, 0]]]), "source": torch.tensor([[100, 100]]),
+    }  # fmt: skip
+
+
+def test_the_cheapest_assignment_is_taken_by_hand() -> None:
+    """Query 0 is nearest to both boxes: giving it the nearer one would leave the other to query 1, far off."""
+    said = answers([[5, 0, 15, 10], [20, 0, 30, 10], [80, 80, 90, 90]], [[0], [0], [0]])
+    assert queries.match(said, 0, B([[9.0, 0, 19, 10], [0, 0, 10, 10]]), B([0, 0])).tolist() == [1, 0]
+    true = B([[0.0, 0, 10, 10]])
+    assert queries.match(answers([[0.0, 0, 10, 10]] * 2, [[-9.0, 9], [9, -9]]), 0, true, B([0])).tolist() == [1]  # the label decides
+
+
+def test_the_loss_of_a_set_by_hand() -> None:
+    head = heads.SetDetection(labels=("a",), queries=2)
+    targets = {"boxes": [np.array([[0, 0, 10, 10]], np.float32)], "kinds": [np.array([0])]}
+    loss, weight = head.loss(answers([[0, 0, 10, 10], [50, 50, 60, 60]], [[20.0], [-20.0]]), targets, Recipe())
+    assert (float(loss), float(weight)) == (pytest.approx(0, abs=1e-5), 1.0)
+    # off by 10 pixels to the right: distance 20 of 100, no overlap in a hull of 200 that the union of 200 fills
+    loss, _ = head.loss(answers([[10, 0, 20, 10], [50, 50, 60, 60]], [[20.0], [-20.0]]), targets, Recipe())
+    assert float(loss) == pytest.approx(5 * 0.2 + 2 * (1 - 0), rel=1e-4)
+    # nothing is true: only what is said of labels counts, as focal loss has it
+    none = {"boxes": [np.zeros((0, 4), np.float32)], "kinds": [np.zeros(0, np.int64)]}
+    loss, weight = head.loss(answers([[0, 0, 10, 10]] * 2, [[0.0], [0.0]]), none, Recipe())
+    assert (float(loss), float(weight)) == (pytest.approx(2 * 0.75 * 0.25 * math.log(2), rel=1e-4), 1.0)
+
+
+def test_a_set_has_more_boxes_than_queries() -> None:
+    """The largest are learnt."""
+    targets = {"boxes": [np.array([[0, 0, 10, 10], [50, 50, 90, 90]], np.float32)], "kinds": [np.array([0, 0])]}
+    loss, weight = heads.SetDetection(labels=("a",), queries=1).loss(answers([[50, 50, 90, 90]], [[20.0]]), targets, Recipe())
+    assert (float(loss), float(weight)) == (pytest.approx(0, abs=1e-5), 1.0)
+
+
+def test_decoding_of_a_set_by_hand() -> None:
+    head = heads.SetDetection(labels=("a", "b"), least=0.3)
+    said = answers([[0, 0, 10, 10], [0, 0, 10, 11], [95, 95, 120, 120]], [[4.0, -9], [-9, 1], [0, -9]])
+    (found,) = head.decode(said)["prediction"]
+    assert [(one["label"], one["box"]) for one in found] == [("a", [0, 0, 10, 10]), ("b", [0, 0, 10, 11]), ("a", [95, 95, 100, 100])]
+    assert [one["score"] for one in found] == pytest.approx([1 / (1 + math.exp(-x)) for x in (4, 1, 0)], rel=1e-4)
 
 
 @pytest.mark.parametrize(

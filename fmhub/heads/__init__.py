@@ -1,8 +1,9 @@
 """Heads, one file a kind: output layer, loss, decoding. Light specs; torch is imported by their methods."""
 
 from fmhub.heads.classification import Classification
-from fmhub.heads.detection import Detection
+from fmhub.heads.detection import Detection, SetDetection
 from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
+from fmhub.heads.seq2seq import Seq2Seq
 
-__all__ = ["Classification", "Detection", "Ranking", "Regression"]
+__all__ = ["Classification", "Detection", "Ranking", "Regression", "Seq2Seq", "SetDetection"]

@@ -66,3 +66,11 @@ def back(frame: torch.Tensor) -> torch.Tensor:
     """The map that undoes `frame` (2, 3)."""
     turned = torch.linalg.inv(frame[:, :2])
     return torch.cat([turned, -turned @ frame[:, 2:]], dim=1)
+
+
+def true_place(boxes: torch.Tensor, frame: torch.Tensor, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes of the input in pixels of the true picture of that width and height, cut to it: those of some area, and which they are."""
+    there = moved(boxes, back(frame)).clamp(min=0)
+    there = torch.minimum(there, source.to(there.dtype).repeat(2))
+    solid = ((there[:, 2:] - there[:, :2]) > 0).all(1)
+    return there[solid], solid

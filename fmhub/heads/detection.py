@@ -92,12 +92,11 @@ class Detection:
         """`prediction`: lists of {box, label, score}, clipped to the picture."""
         from fmhub.heads.grid import found
 
-        rows = [found(outputs, row, self.least, self.limit, self.most) for row in range(len(outputs["kinds"]))]
-        return {
-            "prediction": [
-                [{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows
-            ]
-        }  # fmt: skip
+        return self._named([found(outputs, row, self.least, self.limit, self.most) for row in range(len(outputs["kinds"]))])
+
+    def _named(self, rows: list[list[tuple[list[float], int, float]]]) -> dict[str, Any]:
+        named = [[{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows]
+        return {"prediction": named}
 
     def readable(self, prediction: Sequence[dict[str, Any]], catalogue: pa.Table | None = None) -> str:
         """How many boxes of each label are sure: `12 nucleus`."""
@@ -125,6 +124,38 @@ class Detection:
                 inner |= (right < width and box[2] > right - EDGE) or (bottom < height and box[3] > bottom - EDGE)
                 found[row].append(({**one, "box": box}, inner))
         return {"prediction": [together(some, self.limit) for some in found]}
+
+
+@dataclass(frozen=True)
+class SetDetection(Detection):
+    """The same targets and predictions, as a set: `queries` learnt questions, each answered by one object or none.
+
+    DETR (Carion et al. 2020, arXiv:2005.12872) over a plain transformer's tokens, as in YOLOS (Fang et al. 2021,
+    arXiv:2106.00666). No thing is predicted twice, so nothing is suppressed; it wants more pictures and epochs than `Detection`.
+    """
+
+    reads: Reads = Reads("all", (-1, -4))
+    queries: int = 64
+    """Objects that one example can have at most."""
+    depth: int = 2
+
+    def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
+        """Patch tokens of the layers -> answers; see `fmhub.heads.queries.Queries`."""
+        from fmhub.heads.queries import Queries
+
+        return Queries(backbone.width, len(self.reads.layers), len(self.labels), self.hidden, self.queries, self.depth, recipe.dropout)
+
+    def loss(self, outputs: dict[str, torch.Tensor], targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum over queries after the cheapest one-to-one assignment, weighed by the number of true boxes (at least one an example)."""
+        from fmhub.heads.queries import losses
+
+        return losses(outputs, targets["boxes"], targets["kinds"], self.queries)
+
+    def decode(self, outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """`prediction`: lists of {box, label, score}, clipped to the picture."""
+        from fmhub.heads.queries import found
+
+        return self._named([found(outputs, row, self.least, self.most) for row in range(len(outputs["kinds"]))])
 
 
 def _check(one: Any, known: dict[str, int], name: str) -> None:

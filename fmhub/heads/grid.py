@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fmhub.heads.boxes import back, moved, overlap, suppressed
+from fmhub.heads.boxes import moved, overlap, suppressed, true_place
 from fmhub.task import Features
 
 
@@ -107,8 +107,5 @@ def found(outputs: dict[str, torch.Tensor], row: int, least: float, limit: float
     # boxes of different labels are moved apart, so that one pass serves all
     apart = outputs["boxes"][row][cell] + (kind * 1e4)[:, None]
     kept = suppressed(apart, limit)[:most].to(cell.device)
-    boxes = moved(outputs["boxes"][row][cell[kept]], back(outputs["frame"][row]))
-    edge = outputs["source"][row].to(boxes.dtype).repeat(2)
-    boxes = torch.minimum(boxes.clamp(min=0), edge)
-    solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
-    return list(zip(boxes[solid].tolist(), kind[kept][solid].tolist(), score[kept][solid].tolist(), strict=True))
+    boxes, solid = true_place(outputs["boxes"][row][cell[kept]], outputs["frame"][row], outputs["source"][row])
+    return list(zip(boxes.tolist(), kind[kept][solid].tolist(), score[kept][solid].tolist(), strict=True))
