@@ -18,6 +18,7 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 
 from fmhub.backbones.adapter import trainable
+from fmhub.backbones.products import fast_products
 from fmhub.errors import FmhubError
 from fmhub.recipe import Recipe
 from fmhub.training import checkpoint as checkpoints
@@ -37,7 +38,7 @@ Log = Callable[[int, int, dict[str, float], float], None]
 def fit(
     network: Network, train: Part, judge: Callable[[], float] | None, *, accelerator: Accelerator, checkpoint: Path, log: Log
 ) -> Progress:
-    """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best; without one at the last.
+    """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best, or at the last.
 
     Goes on from `checkpoint` where that file exists. Raises `FmhubError` when the loss is no longer a number.
     """
@@ -76,7 +77,7 @@ def fit(
             loss, weight = loss * 0, weight * 0
             if reading and judge is not None:
                 values["validation"] = score = judge()
-                best = _remember(progress, score, named, best, recipe.patience)
+                best = _remember(progress, score, named, best, recipe)
                 progress.history.append({"step": progress.step, **values})
             log(progress.step, plan.total, values, (progress.step - first) / (time.monotonic() - began))
         now = time.monotonic()
@@ -129,6 +130,7 @@ class Schedule:
         return self.recipe.lr * shape[self.recipe.schedule]
 
 
+@fast_products()
 def step_gradients(
     network: Network, train: Part, plan: Schedule, step: int, accelerator: Accelerator, parameters: list[torch.nn.Parameter]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,18 +196,19 @@ def _resume(
 
 
 def _remember(
-    progress: Progress, score: float, named: dict[str, torch.nn.Parameter], best: dict[str, torch.Tensor], patience: int
+    progress: Progress, score: float, named: dict[str, torch.nn.Parameter], best: dict[str, torch.Tensor], recipe: Recipe
 ) -> dict[str, torch.Tensor]:
-    """Keep the tensors of the best reading; say when patience has run out."""
-    if progress.best is None or score > progress.best:
+    """Keep the tensors of the best reading, or of the last; say when patience has run out."""
+    if progress.best is None or score > progress.best or recipe.keep == "last":
         progress.best, progress.best_step, progress.worse = score, progress.step, 0
         return {name: parameter.detach().clone() for name, parameter in named.items()}
     progress.worse += 1
-    progress.finished = bool(patience) and progress.worse >= patience
+    progress.finished = bool(recipe.patience) and progress.worse >= recipe.patience
     return best
 
 
 @torch.inference_mode()
+@fast_products()
 def predict(network: Network, part: Part, accelerator: Accelerator) -> dict[str, list[Any]]:
     """What the head says of every row, in the rows' order, computed longest first and shared among processes."""
     network.eval()

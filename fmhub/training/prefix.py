@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fmhub.backbones.products import fast_products
 from fmhub.errors import UsageError
 from fmhub.home import home, make_folder, strict_json
 from fmhub.training.batching import evaluation_batches
@@ -238,6 +239,7 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
 
 
 @torch.inference_mode()
+@fast_products()
 def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """(input of layer `start`, mask of tokens to keep, whether all are kept)."""
     device = next(network.parameters()).device
