@@ -37,6 +37,7 @@ def show(task: str | None, as_json: bool) -> None:
     """
     from fmhub.leaderboard import store
 
+    _shipped()
     tables = store.board(task)
     if as_json:
         emit_json(tables)
@@ -61,6 +62,7 @@ def overall(as_json: bool) -> None:
     """
     from fmhub.leaderboard import overall, store
 
+    _shipped()
     found = overall.overall(store.board())
     if as_json:
         emit_json(found)
@@ -70,6 +72,14 @@ def overall(as_json: bool) -> None:
         return
     click.echo(f"Mean normalised score over {len(found['tasks'])} tasks of {len(set(found['tasks'].values()))} families")
     table(("rank", "system", "mean", "win rate", "tasks tried"), [_overall_row(row) for row in found["systems"]])
+
+
+def _shipped() -> None:
+    """Every board begins with the reference runs that fmhub ships."""
+    from fmhub.leaderboard import shipped
+
+    if missing := shipped.ensure():
+        note(f"Not on the board yet, for their data must be fetched: {', '.join(missing)}. `fmhub leaderboard reference` does that.")
 
 
 def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -91,6 +101,7 @@ def serve(host: str, port: int, private: bool, rate: int, quota: int) -> None:
     """
     from fmhub.leaderboard import server
 
+    _shipped()
     server.serve(host, port, rate=rate, quota=quota, public=not private)
 
 
@@ -183,6 +194,7 @@ def export(folder: str) -> None:
 
     from fmhub.leaderboard.export import export
 
+    _shipped()
     count = export(Path(folder))
     click.echo(f"{count} entries: {Path(folder) / 'index.html'}")
 
@@ -191,9 +203,12 @@ def export(folder: str) -> None:
 @click.argument("run", required=False)
 @click.option("--into", type=click.Path(file_okay=False), help="Where to keep RUN; registry/leaderboard if left out.")
 def reference(run: str | None, into: str | None) -> None:
-    """Put the reference runs that fmhub ships on the board; with RUN, keep that one as its task's reference run.
+    """Put the reference runs that fmhub ships on the board; with RUN (or a task's name), keep that run as its task's reference.
 
-    Kept are the record and the test part of its predictions and of its baselines' ones, in <plugin>/<task>.json and <plugin>/<task>/.
+    A reference run is the task as it is declared: `fmhub run TASK`, then `fmhub leaderboard reference TASK`, then commit
+    registry/leaderboard. Kept are the record and the test part of its predictions and of its baselines' ones, in
+    <plugin>/<task>.json and <plugin>/<task>/. Every board gets them by itself; without RUN, also those whose data must be
+    fetched first because a licence forbids copies.
     """
     from pathlib import Path
 
@@ -205,7 +220,9 @@ def reference(run: str | None, into: str | None) -> None:
         if into is not None:
             raise UsageError("--into needs the RUN to be kept.")
         for task, count in shipped.load().items():
-            click.echo(f"{task}: {f'{count} entries' if count else 'a record only, without predictions'}")
+            click.echo(
+                f"{task}: {count if isinstance(count, str) else f'{count} entries' if count else 'a record only, without predictions'}"
+            )
     else:
         place = shipped.keep(folder.find_last(run), Path(into) if into else None)
         click.echo(f"{place}, {sum(path.stat().st_size for path in place.rglob('*') if path.is_file()) / 1024:,.0f} KiB")

@@ -1,35 +1,41 @@
-"""The reference board: runs kept in registry/leaderboard/, small enough to ship, and put on a fresh board from there.
+"""The reference board: runs kept in registry/leaderboard/, small enough to ship, and put on every board from there.
 
 `<plugin>/<task>.json` is the reference run's record; `<plugin>/<task>/` is its folder with nothing but plan, record and
-the test part of the predictions, its baselines' too. Loading computes every score again, as for any other run.
+the test part of the predictions, its baselines' too. Loading computes every score again, as for any other run. How one
+is made: `fmhub run TASK`, then `fmhub leaderboard reference TASK`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from fmhub.errors import UsageError
+from fmhub.errors import FmhubError, UsageError
 from fmhub.home import atomic, registry, valid_name, write_text
 from fmhub.leaderboard import store
 from fmhub.leaderboard.targets import of_split
 from fmhub.runs import folder as run_folder
 
+CHANGED = ("backbone", "budget", "columns", "curve", "data", "fast", "folds", "groups", "limit", "random_weights", "set", "test")
+"""Options that make another run of it than the task's own."""
+
 
 def keep(run: Path, into: Path | None = None) -> Path:
     """Keep a done run of a task as its reference, in place of an older one; returns the folder.
 
-    Raises `UsageError` for a run that is not done, was cut or fed by the user's own data, or names a path of this machine.
+    Raises `UsageError` for a run that is not done, is not the task as it is declared but for seeds, or names a path of this machine.
     """
     plan, status = run_folder.read_plan(run), run_folder.read_status(run)
     if status != "done":
         raise UsageError(f"Run {plan['id']} is {status}; a reference run is done.")
-    if changed := sorted(name for name in ("data", "limit", "columns", "test") if (plan.get("options") or {}).get(name)):
-        raise UsageError(f"Run {plan['id']} was made with --{' and --'.join(changed)}; a reference run has the task's own data, whole.")
+    if changed := sorted(name for name in CHANGED if (plan.get("options") or {}).get(name)):
+        raise UsageError(f"Run {plan['id']} was made with --{' and --'.join(changed)}; a reference run is the task as it is declared.")
     record = run_folder.read_record(run)
     if found := next((text for text in _texts([plan, record]) if text.startswith(("/", "~/"))), None):
         raise UsageError(f"Run {plan['id']} names a path of this machine, {found}, which others do not have.")
@@ -47,14 +53,52 @@ def keep(run: Path, into: Path | None = None) -> Path:
     return place
 
 
-def load() -> dict[str, int]:
-    """Put every kept run on the board: {plugin/task: number of entries}, 0 where only the record was kept."""
-    root = registry() / "leaderboard"
-    found = {}
-    for path in sorted(root.glob("*/*.json")):
-        place = path.with_suffix("")
-        found[str(place.relative_to(root))] = len(store.add(place)) if (place / "plan.json").is_file() else 0
+def load(wanted: Collection[str] | None = None) -> dict[str, int | str]:
+    """Put every kept run (or the `wanted` ones, by plugin/task) on the board.
+
+    {plugin/task: number of entries}; 0 where only the record was kept, a sentence where the data are not to be had that a
+    licence keeps out of the registry.
+    """
+    found: dict[str, int | str] = {}
+    for name, place in kept().items():
+        if wanted is None or name in wanted:
+            try:
+                found[name] = len(store.add(place)) if (place / "plan.json").is_file() else 0
+            except FmhubError as error:
+                found[name] = str(error)
     return found
+
+
+def kept() -> dict[str, Path]:
+    """{plugin/task: folder} of the registry's reference runs."""
+    root = registry() / "leaderboard"
+    return {str(path.relative_to(root).with_suffix("")): path.with_suffix("") for path in sorted(root.glob("*/*.json"))}
+
+
+def ensure() -> list[str]:
+    """Put on the board what of the registry is not there yet and needs no fetching; the names of what could not be."""
+    there = store.runs()
+    missing = {name for name, place in kept().items() if (place / "plan.json").is_file() and _run(place) not in there}
+    with offline_now() if missing else contextlib.nullcontext():
+        return [name for name, count in load(missing).items() if isinstance(count, str)]
+
+
+def _run(place: Path) -> str:
+    return str(run_folder.read_plan(place)["id"])
+
+
+@contextlib.contextmanager
+def offline_now() -> Iterator[None]:
+    """No socket is opened inside."""
+    before = os.environ.get("FMHUB_OFFLINE")
+    os.environ["FMHUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FMHUB_OFFLINE"]
+        else:
+            os.environ["FMHUB_OFFLINE"] = before
 
 
 def _texts(value: Any) -> Iterator[str]:

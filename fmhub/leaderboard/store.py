@@ -68,6 +68,12 @@ def receipt() -> dict[str, Any] | None:
         return log.receipt(connection)
 
 
+def runs() -> set[str]:
+    """The ids of the runs that entries came from."""
+    with database() as engine, engine.connect() as connection:
+        return set(connection.scalars(sa.select(ENTRIES.c.run).distinct()))
+
+
 def head() -> str:
     """What changes whenever an entry comes or is done again."""
     with database() as engine, engine.connect() as connection:
