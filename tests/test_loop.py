@@ -225,6 +225,23 @@ def test_early_stopping_restores_the_best_step(build, tmp_path):
     assert same(state(network), seen[1])
 
 
+def test_the_last_step_is_kept_where_the_recipe_says_so(build, tmp_path):
+    from accelerate import Accelerator
+
+    from fmhub.training.loop import fit
+
+    network, part = build(epochs=3, patience=1, keep="last")
+    scores, seen = iter([0.9, 0.5, 0.4]), []
+
+    def judge():
+        seen.append(state(network))
+        return next(scores)
+
+    progress = fit(network, part, judge, accelerator=Accelerator(), checkpoint=tmp_path / "a", log=lambda *_: None)
+    assert (progress.step, progress.best_step, progress.finished) == (36, 36, False)
+    assert same(state(network), seen[2])
+
+
 def test_a_loss_that_is_no_number_stops_the_run(build, tmp_path):
     network, part = build(lr=10.0, clip=0.0, warmup=0.0)
     with torch.no_grad():

@@ -49,13 +49,13 @@ class Cells(nn.Module):
         self.own = nn.Embedding(len(texts), backbone.width)
         self.value = nn.Parameter(torch.empty(self.numbers, FEATURES, backbone.width))
         self.dropout = nn.Dropout(dropout)
-        nn.init.eye_(self.turn.weight)
+        nn.init.zeros_(self.turn.weight)
         nn.init.normal_(self.own.weight, std=OWN)
         nn.init.normal_(self.value, std=OWN)
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """A hidden cell has its column's name alone."""
-        vectors = self.turn(self.said) + self.own.weight
+        vectors = self.said + self.turn(self.said) + self.own.weight
         count = self.numbers + len(self.starts)
         told = ~batch["hidden"][..., None]
         coded = batch["wide"][:, : self.numbers * FEATURES].view(-1, self.numbers, FEATURES)

