@@ -23,7 +23,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=stems.Events(),
         head=heads.Ranking(reads=Reads("all", layers=(-5,))),
         metrics=("ndcg_10", "hr_10", "hr_5", "hr_1", "mrr", "coverage"),
-        recipe=Recipe(epochs=8, patience=3, lr=1e-3, length=50, batch=16, dropout=0.2, augment=1.0, weight_decay=0.1, lora=Lora(rank=8)),
+        recipe=Recipe(epochs=6, patience=3, lr=1e-3, length=50, batch=16, dropout=0.2, augment=1.0, weight_decay=0.1, lora=Lora(rank=8)),
         baselines=(
             baselines.Popularity(),
             baselines.ItemKNN(),
