@@ -153,7 +153,7 @@ def test_a_resample_is_the_repeated_images() -> None:
     drawn = random.integers(0, 12, (6, 12))
     counts = np.stack([np.bincount(one, minlength=12) for one in drawn]).astype(float)
     repeated = [value("map", {name: values[np.sort(one)] for name, values in columns.items()}) for one in drawn]
-    assert weighted(counts) == pytest.approx(repeated, abs=1e-9)
+    assert weighted(counts) == pytest.approx(repeated, abs=1e-9) == weighted(counts.astype(int))
 
 
 def test_a_score_with_its_interval() -> None:

@@ -42,7 +42,7 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     shared = inner.clip(0).prod(-1)
     area = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (one, other)]
     union = area[0][:, None] + area[1][None] - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+    return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))
 
 
 def hits(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -106,9 +106,9 @@ def _precision(one: Matched, counts: np.ndarray, chosen: Sequence[int]) -> np.nd
     total = np.zeros(len(counts))
     for threshold in chosen:
         true = np.cumsum(weights * one.hits[:, threshold], axis=1)
-        precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+        precision = np.divide(true, seen, out=np.zeros(true.shape), where=seen > 0)
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        recall = np.divide(true, positives[:, None], out=np.zeros_like(true), where=positives[:, None] > 0)
+        recall = np.divide(true, positives[:, None], out=np.zeros(true.shape), where=positives[:, None] > 0)
         for sample in range(len(counts)):
             place = np.searchsorted(recall[sample], RECALLS, side="left")
             total[sample] += precision[sample, place[place < len(one.rows)]].sum() / len(RECALLS)
