@@ -40,7 +40,7 @@ def test_a_new_plugin_is_whole_and_the_same_every_time(kind, tmp_path):
     assert {path.relative_to(again).as_posix(): path.read_bytes() for path in sorted(again.rglob("*")) if path.is_file()} == files
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("kind", ["text", "image", "table"])
 def test_simple_kinds_take_at_most_15_lines(kind, tmp_path):
     """Statements, arguments and brackets, one a line; imports count, the docstring and blank lines do not."""
     folder = scaffold.new("fmhub-birds", kind, tmp_path)

@@ -17,6 +17,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 KINDS = {
     "text": "one label for a text",
     "image": "one label for a picture",
+    "detection": "boxes of things in a picture",
+    "table": "one label for a row of a table",
     "sequence": "which item a user meets next",
     "custom": "a stem and a metric of your own",
 }

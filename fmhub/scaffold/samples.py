@@ -42,6 +42,36 @@ def image() -> Files:
     return files
 
 
+def detection() -> Files:
+    """80 pictures with one to three discs and squares, and where they are."""
+    draw = random.Random(0)
+    files, boxes = {}, {}
+    for number in range(80):
+        figures: list[Figure] = []
+        for _ in range(draw.randrange(1, 4)):
+            size = draw.uniform(7, 12)
+            one = (draw.choice(("disc", "square")), draw.uniform(size, 64 - size), draw.uniform(size, 64 - size), size)
+            if all(max(abs(one[1] - other[1]), abs(one[2] - other[2])) > size + other[3] for other in figures):
+                figures.append(one)
+        name = f"{number:03}.png"
+        files[f"pictures/{name}"] = _png(_drawn(figures, 64, draw))
+        boxes[name] = [
+            {"box": [round(x - r, 1), round(y - r, 1), round(x + r, 1), round(y + r, 1)], "label": kind} for kind, x, y, r in figures
+        ]
+    return {**files, "pictures/boxes.json": (json.dumps(boxes, indent=1) + "\n").encode()}
+
+
+def table() -> Files:
+    """200 parcels; the far, heavy ones that go by road are late."""
+    draw = random.Random(0)
+    rows = []
+    for _ in range(200):
+        way, weight, distance = draw.choice(("road", "rail", "air")), round(draw.uniform(0.1, 30), 1), draw.randrange(5, 1500)
+        slow = distance / 500 + weight / 15 + {"road": 1.0, "rail": 0.3, "air": -1.0}[way] + draw.gauss(0, 0.3)
+        rows.append((way, weight, distance, draw.choice(("Monday", "Wednesday", "Friday")), ("no", "yes")[slow > 2.8]))
+    return {"examples.csv": _csv(("way", "weight_kg", "distance_km", "day", "late"), rows)}
+
+
 def sequence() -> Files:
     """What 100 people read, one after another: mostly on within a shelf."""
     draw = random.Random(0)
@@ -79,16 +109,27 @@ def _csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     return file.getvalue().encode()
 
 
+Figure = tuple[str, float, float, float]
+"""Kind, centre from the left and from the top, radius or half a side, in pixels."""
+
+
 def _shape(label: str, draw: random.Random) -> list[bytes]:
-    """32 rows of 32 pixels (red, green, blue): a light figure of any place and size on dark ground."""
+    """One figure of any place and size."""
     size, x, y = draw.uniform(6, 11), draw.uniform(12, 20), draw.uniform(12, 20)
+    return _drawn([(label, x, y, size)], 32, draw)
+
+
+def _drawn(figures: Sequence[Figure], side: int, draw: random.Random) -> list[bytes]:
+    """`side` rows of as many pixels (red, green, blue): light figures on dark ground."""
     ground, ink = ([draw.randrange(low, low + 60) for _ in range(3)] for low in (0, 190))
 
     def inside(across: int, down: int) -> bool:
-        far = math.hypot(across - x, down - y) if label == "disc" else max(abs(across - x), abs(down - y))
-        return far < size
+        return any(
+            (math.hypot(across - x, down - y) if kind == "disc" else max(abs(across - x), abs(down - y))) < size
+            for kind, x, y, size in figures
+        )
 
-    return [bytes(value for across in range(32) for value in (ink if inside(across, down) else ground)) for down in range(32)]
+    return [bytes(value for across in range(side) for value in (ink if inside(across, down) else ground)) for down in range(side)]
 
 
 def _png(rows: Sequence[bytes]) -> bytes:
