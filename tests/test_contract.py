@@ -58,7 +58,8 @@ def stem_of(task: Task):
 
     cards = {card.name: card for card, _ in hub.backbones()}
     card = backbones.card(task.backbone, cards)
-    return task.stem or stems.own(card.modality, [file.name for file in card.files])
+    stem = task.stem or stems.own(card.modality, [file.name for file in card.files])
+    return stem.fit(task.sample.load().known())
 
 
 @every_task

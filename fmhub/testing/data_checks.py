@@ -79,8 +79,7 @@ def _hashable(key: object) -> object:
 
 def _fields(it: Subject, table: pa.Table) -> tuple[str, ...]:
     """The columns that the stem reads and the table has; `path` stands for a file."""
-    stem: Any = it.task.stem
-    named = tuple(name for name in stem.fields if name in table.column_names)
+    named = tuple(name for name in it.stem.fields if name in table.column_names)
     return named or tuple(name for name in ("path",) if name in table.column_names)
 
 

@@ -21,7 +21,7 @@ from fmhub.backbones.adapter import kept
 from fmhub.backbones.load import Backbone, load
 from fmhub.data.parts import limit
 from fmhub.recipe import override
-from fmhub.task import Splits, Task
+from fmhub.task import Splits, StemSpec, Task
 from fmhub.training import ranks
 from fmhub.training.execute import execute
 from fmhub.training.folds import load_rows, settle_labels
@@ -87,6 +87,12 @@ class Subject:
         task = replace(self.declared, stem=stem, data=Fixed(self.splits), backbone=self.backbone or self.declared.backbone)
         return settle_labels(task, load_rows(self.plan(task)))
 
+    @cached_property
+    def stem(self) -> StemSpec:
+        """The task's, fitted: some read whatever columns there are."""
+        assert self.task.stem is not None
+        return self.task.stem.fit(self.splits.known())
+
     def plan(self, task: Task, **options: Any) -> Plan:
         return Plan(task, self.plugin.name, self.plugin.version, Options(**options))
 
@@ -113,8 +119,7 @@ class Subject:
         known = self.splits.known()
         undecided = {"lora.layers": "all"} if self.task.recipe.lora.layers == "auto" else {}
         recipe = override(self.task.recipe, {**undecided, **changes})
-        assert self.task.stem is not None
-        return Network(self.load(), self.task.stem.fit(known), self.task.head.fit(known, recipe), recipe, known)
+        return Network(self.load(), self.stem, self.task.head.fit(known, recipe), recipe, known)
 
     def short(self, name: str, *, interrupt: bool = False) -> Network:
         """Train twice over `SHORT` rows; with `interrupt`, stop in the second epoch and go on in another network."""
