@@ -41,6 +41,13 @@ def test_what_is_kept_makes_the_same_entries(run, tmp_path, monkeypatch, capsys)
     assert {entry["name"]: entry["score"] for entry in store.board()[0]["entries"]} == kept
 
 
+def test_the_twin_from_a_random_start_lies_beside_the_reference(run, tmp_path):
+    twin = make_run(tmp_path / "twin", predictions(0.7, seed=5), options={"random_weights": True})
+    places = [shipped.keep(one, tmp_path / "kept") for one in (run, twin)]
+    assert [place.name for place in places] == ["sentiment", "sentiment@random"]
+    assert [len(list(place.parent.glob(f"{place.name}.json"))) for place in places] == [1, 1]
+
+
 def test_what_cannot_be_a_reference_is_refused(run, tmp_path):
     def changed(name, **changes):
         return make_run(tmp_path / name, predictions(0.9), **changes)

@@ -2,7 +2,8 @@
 
 `<plugin>/<task>.json` is the reference run's record; `<plugin>/<task>/` is its folder with nothing but plan, record and
 the test part of the predictions, its baselines' too. Loading computes every score again, as for any other run. How one
-is made: `fmhub run TASK`, then `fmhub leaderboard reference TASK`.
+is made: `fmhub run TASK`, then `fmhub leaderboard reference TASK`. Its twin from a random start, if one is kept, lies beside
+it as `<task>@random`, so that everyone sees what pretraining is worth.
 """
 
 from __future__ import annotations
@@ -27,19 +28,22 @@ CHANGED = ("backbone", "budget", "columns", "curve", "data", "fast", "folds", "g
 
 
 def keep(run: Path, into: Path | None = None) -> Path:
-    """Keep a done run of a task as its reference, in place of an older one; returns the folder.
+    """Keep a done run of a task as its reference, or one of random weights as that one's twin, in place of an older one.
 
-    Raises `UsageError` for a run that is not done, is not the task as it is declared but for seeds, or names a path of this machine.
+    Returns the folder. Raises `UsageError` for a run that is not done, is not the task as it is declared but for seeds, or names a
+    path of this machine.
     """
     plan, status = run_folder.read_plan(run), run_folder.read_status(run)
     if status != "done":
         raise UsageError(f"Run {plan['id']} is {status}; a reference run is done.")
-    if changed := sorted(name for name in CHANGED if (plan.get("options") or {}).get(name)):
+    changed = sorted(name for name in CHANGED if (plan.get("options") or {}).get(name))
+    if changed not in ([], ["random_weights"]):
         raise UsageError(f"Run {plan['id']} was made with --{' and --'.join(changed)}; a reference run is the task as it is declared.")
     record = run_folder.read_record(run)
     if found := next((text for text in _texts([plan, record]) if text.startswith(("/", "~/"))), None):
         raise UsageError(f"Run {plan['id']} names a path of this machine, {found}, which others do not have.")
     names = [valid_name(plan["task"][key], "Task") for key in ("plugin", "name")]
+    names[1] += "@random" * bool(changed)
     place = (into or registry() / "leaderboard").joinpath(*names)
     shutil.rmtree(place, ignore_errors=True)
     for path in (run / "predictions.parquet", *(run_folder.baseline_file(run, name) for name in plan.get("baselines", []))):
