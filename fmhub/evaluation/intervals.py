@@ -213,6 +213,6 @@ def _at_the_end(metric: Metric, value: float, units: int) -> tuple[float, float]
 
 def _tail(units: int, level: float = LEVEL) -> float:
     """The share cut off at each end: smaller for few units, as Student's t is wider than the normal (Hesterberg 2015, arXiv:1411.5279)."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit  # not scipy.stats: that takes half a second to import
 
-    return float(norm.sf(t.isf((1 - level) / 2, units - 1) * np.sqrt(units / (units - 1))))
+    return float(ndtr(stdtrit(units - 1, (1 - level) / 2) * np.sqrt(units / (units - 1))))

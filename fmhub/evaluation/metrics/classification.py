@@ -36,10 +36,7 @@ def _accuracy_sums(sums: np.ndarray) -> np.ndarray:
 
 def f1_macro(columns: Columns, labels: Labels = None) -> float:
     """Unweighted mean of F1 over the labels that occur in target or prediction, 0 to 1."""
-    from sklearn.metrics import f1_score
-
-    target, prediction, _ = codes(columns, labels)
-    return float(f1_score(target, prediction, average="macro", zero_division=0))
+    return float(_f1_macro_sums(_confusion_rows(columns, labels).sum(0)))
 
 
 def _confusion_rows(columns: Columns, labels: Labels) -> np.ndarray:
@@ -62,10 +59,7 @@ def _f1_macro_sums(sums: np.ndarray) -> np.ndarray:
 
 def balanced_accuracy(columns: Columns, labels: Labels = None) -> float:
     """Mean recall over the labels that occur in the target, 0 to 1."""
-    from sklearn.metrics import recall_score
-
-    target, prediction, _ = codes(columns, labels)
-    return float(recall_score(target, prediction, labels=np.unique(target), average="macro", zero_division=0))
+    return float(_balanced_sums(_confusion_rows(columns, labels).sum(0)))
 
 
 def _balanced_sums(sums: np.ndarray) -> np.ndarray:
@@ -88,10 +82,7 @@ def _mcc_sums(sums: np.ndarray) -> np.ndarray:
 
 def f1(columns: Columns, labels: Labels = None) -> float:
     """F1 of the positive label, the second of two, 0 to 1; 0 where it is neither true nor predicted."""
-    from sklearn.metrics import f1_score
-
-    target, prediction = _binary(columns, labels)
-    return float(f1_score(target, prediction, pos_label=1, zero_division=0))
+    return float(_f1_sums(_f1_rows(columns, labels).sum(0)))
 
 
 def _binary(columns: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
