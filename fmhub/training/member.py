@@ -110,10 +110,7 @@ class Trained:
 def train_member(
     member: Member, load: Load, folder: Path, accelerator: Accelerator, reporter: Reporter, cache: Path | None = None
 ) -> Trained:
-    """Fit stem and head on the member's training part, train, and predict its other splits once each.
-
-    What is stored is predicted through the whole model, as `predict` will: the prefix cache serves training and validation readings.
-    """
+    """Fit stem and head on the member's training part, train, and predict its other splits once each."""
     place = folder / "checkpoints" / member.name
     if ranks.from_first(lambda: (place / RESULT).is_file()):
         return _finished(member, place)
@@ -150,7 +147,8 @@ def train_member(
     if "test" in parts and accelerator.is_main_process:
         _count_reading(folder)
     named = trainable(network)
-    parts = {name: replace(part, prefix=None) for name, part in parts.items()}
+    for name in [name for name in parts if name != "train"]:
+        parts[name] = to_predict(network, member, parts[name], reporter.say, cache)
     trained = Trained(
         member=member,
         predictions=join([table(name) for name in parts if name != "train"]) if len(parts) > 1 else None,
@@ -158,7 +156,7 @@ def train_member(
         progress=progress,
         total_parameters=total,
         trainable_parameters=sum(parameter.numel() for parameter in named.values()),
-        latency_ms=cost.latency(network, parts.get("test", parts["train"]), accelerator),
+        latency_ms=cost.latency(network, replace(parts.get("test", parts["train"]), prefix=None), accelerator),
         seconds_before=before,
         notes=_truncated(parts, recipe.length, stem.unit),
     )
@@ -191,8 +189,20 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
             rows = pc.index_in(parts[name].table.column("id"), member.pool.column("id").combine_chunks()).to_numpy()
             parts[name].prefix = pool.take(rows) if pool is not None else None
         elif name in parts:
-            parts[name].prefix = keep(parts[name].encoded)
+            parts[name].prefix = keep(parts[name].encoded, exact=name == "validation")
     return parts
+
+
+def to_predict(network: Network, member: Member, part: Part, say: Callable[[str], None], cache: Path | None) -> Part:
+    """The part as its stored predictions are made: of frozen layers in full precision, so that they are the whole model's."""
+    start, _ = frozen_below(network)
+    if member.pool is not None or not start:
+        return replace(part, prefix=None)
+    if part.prefix is not None:  # validation's
+        return part
+    return replace(
+        part, prefix=open_or_fill(network, part.encoded, fingerprint=member.fingerprint, start=start, say=say, root=cache, exact=True)
+    )
 
 
 def _store(trained: Trained, place: Path) -> None:

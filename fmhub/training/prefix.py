@@ -79,13 +79,16 @@ def frozen_below(network: Network) -> tuple[int, str]:
     return start, ""
 
 
-def open_or_fill(network: Network, encoded: Encoded, *, fingerprint: str, start: int, say: Say, root: Path | None = None) -> Prefix | None:
+def open_or_fill(
+    network: Network, encoded: Encoded, *, fingerprint: str, start: int, say: Say, root: Path | None = None, exact: bool = False
+) -> Prefix | None:
     """The cache of what the layers below `start` say of `encoded`, filled first where it is not there or damaged.
 
-    `fingerprint` is the data's; `root` is another place than the home's, for what is not to last.
-    None where it would not fit `FMHUB_CACHE_LIMIT` or the disk, which `say` is told.
+    `fingerprint` is the data's; `root` is another place than the home's, for what is not to last; `exact` keeps float32, from
+    which a prediction is the whole model's but for rounding. None where it would not fit `FMHUB_CACHE_LIMIT` or the disk,
+    which `say` is told.
     """
-    identity = _identity(network, encoded, fingerprint, start)
+    identity = {**_identity(network, encoded, fingerprint, start), "exact": exact}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     root = make_folder(root or home() / "cache" / "prefix")
     folder = root / key
@@ -93,7 +96,7 @@ def open_or_fill(network: Network, encoded: Encoded, *, fingerprint: str, start:
         found = _open(folder, start, say)
         if found is None:
             say(f"Computing {start} frozen layer{'s' * (start > 1)} once for {len(encoded.lengths)} examples.")
-            if not _fill(network, encoded, folder, start, identity, say):
+            if not _fill(network, encoded, folder, start, identity, say, (np.float32,) if exact else (np.float16, np.float32)):
                 return None
             found = _open(folder, start, say)
         os.utime(folder)
@@ -189,12 +192,20 @@ def _open(folder: Path, start: int, say: Say) -> Prefix | None:
     return Prefix(start, states, index[0], index[1], meta["uniform"])
 
 
-def _fill(network: Network, encoded: Encoded, folder: Path, start: int, identity: dict[str, Any], say: Say) -> bool:
+def _fill(
+    network: Network,
+    encoded: Encoded,
+    folder: Path,
+    start: int,
+    identity: dict[str, Any],
+    say: Say,
+    dtypes: tuple[type[np.floating[Any]], ...],
+) -> bool:
     temporary = folder.with_name(f".{folder.name}.tmp")  # whatever a killed process left is ours: the key is locked
     training = network.training
     network.eval()
     try:
-        for dtype in (np.float16, np.float32):
+        for dtype in dtypes:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             with suppress(OverflowError):
