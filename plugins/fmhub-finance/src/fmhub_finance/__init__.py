@@ -19,7 +19,7 @@ TWO_LAYERS = Reads("mean", layers=(-5,))
 """Of six: the first two, with LoRA in them."""
 CUTOFFS = ("2011-01-01", "2015-01-01")
 SERIES: dict[str, Any] = {
-    "stem": stems.Series(),
+    "stem": stems.Series(patch=10),
     "recipe": Recipe(epochs=4, lr=1e-3, batch=64, dropout=0.2, weight_decay=0.1, patience=0, lora=Lora(rank=4)),
     "family": "finance",
     "licence": "given as examples; fetched, never shipped or copied into runs",
