@@ -71,7 +71,10 @@ def overall(as_json: bool) -> None:
         click.echo("No entry has a normalised score yet: those need a task with frozen references.")
         return
     click.echo(f"Mean normalised score over {len(found['tasks'])} tasks of {len(set(found['tasks'].values()))} families")
-    table(("rank", "system", "mean", "win rate", "tasks tried"), [_overall_row(row) for row in found["systems"]])
+    table(
+        ("rank", "system", "mean", "win rate", "tasks tried", "nobody better and cheaper in"),
+        [_overall_row(row) for row in found["systems"]],
+    )
 
 
 def _shipped() -> None:
@@ -85,7 +88,18 @@ def _shipped() -> None:
 def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
     from fmhub.cli.show import interval
 
-    return row["rank"], row["system"], interval(row), "" if row["win_rate"] is None else f"{row['win_rate']:.2f}", row["tasks"]
+    return (
+        row["rank"],
+        row["system"],
+        interval(row),
+        "" if row["win_rate"] is None else f"{row['win_rate']:.2f}",
+        row["tasks"],
+        _words(row["front"]),
+    )
+
+
+def _words(costs: list[str]) -> str:
+    return ", ".join(cost.replace("_", " ") for cost in costs)
 
 
 @leaderboard.command()
@@ -321,7 +335,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         yield say
 
 
-_COLUMNS = ("rank", "entry", "kind", "score", "normalised", "train rows", "trained params", "train", "samples/s", "peak memory")
+_COLUMNS = ("rank", "entry", "kind", "score", "normalised", "status", "train rows", "trained params", "train", "samples/s", "peak memory")
 
 
 def _heading(one: dict[str, Any]) -> str:
@@ -339,6 +353,7 @@ def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
         "baseline" if entry["kind"] == "baseline" else "run",
         interval(entry["score"]),
         interval(entry["normalised"]) if entry["normalised"] else "",
+        entry["status"] + (f" by {entry['submitter']}" if entry["submitter"] else ""),
         entry["train"],
         f"{cost['trainable_parameters']:,}" if "trainable_parameters" in cost else "",
         seconds(cost["train_seconds"]) if "train_seconds" in cost else "",

@@ -13,13 +13,30 @@ SHARED, EQUAL, CLOSE = 0.95, 0.98, 0.01
 below: they share .4 to .8 of their errors, and their numbers lie .1 to .3 deviations apart."""
 
 
-def copied(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> bool:
+Columns = dict[str, np.ndarray]
+
+
+def copied(ours: Columns, theirs: Columns) -> bool:
     """Whether two entries' test columns (`id`, `prediction`, `target`, in any order) are one's copy of the other.
 
     Labels: both make the same errors (being right together proves nothing). Numbers: the predictions lie closer than
     trainings do. Anything else: nearly all predictions are equal, and there are many of them.
     """
-    left, right = (side["prediction"][np.argsort(_keys(side), kind="stable")] for side in (ours, theirs))
+    return agree(aligned(ours), aligned(theirs))
+
+
+def aligned(side: Columns) -> Columns:
+    """Predictions and targets in the ids' order; what is neither label nor number as text."""
+    order = np.argsort(_keys(side), kind="stable")
+    prediction, target = side["prediction"][order], side["target"][order]
+    if prediction.dtype.kind != "f" and not isinstance(target[0] if len(target) else None, str):
+        prediction = np.array([repr(value) for value in prediction])
+    return {"prediction": prediction, "target": target}
+
+
+def agree(ours: Columns, theirs: Columns) -> bool:
+    """`copied`, of aligned columns."""
+    left, right, truth = ours["prediction"], theirs["prediction"], ours["target"]
     if left.shape != right.shape:
         return False
     if left.dtype.kind == "f" and right.dtype.kind == "f":
@@ -27,12 +44,10 @@ def copied(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> bool:
             return bool(np.array_equal(left, right))
         spread = min(left.std(), right.std())
         return bool(np.abs(left - right).mean() <= CLOSE * spread) if spread > 0 else bool(np.array_equal(left, right))
-    truth = ours["target"][np.argsort(_keys(ours), kind="stable")]
     if isinstance(truth[0] if len(truth) else None, str):
         wrong = (left != truth) | (right != truth)
         return bool(wrong.sum() >= FEWEST and ((left == right) & wrong).sum() >= SHARED * wrong.sum())
-    texts = [np.array([repr(value) for value in side]) for side in (left, right)]
-    return bool(len(set(texts[0])) >= FEWEST and (texts[0] == texts[1]).mean() >= EQUAL)
+    return bool(len(set(left)) >= FEWEST and (left == right).mean() >= EQUAL)
 
 
 def _keys(side: dict[str, Any]) -> np.ndarray:

@@ -15,8 +15,8 @@ from fmhub.report.markup import text
 from fmhub.report.pictures import ends_of, number
 
 COLUMNS = (
-    "task", "version", "fingerprint", "metric", "rank", "kind", "name", "backbone", "value", "low", "high", "n", "normalised", *COSTS,
-    "copy_of", "contamination", "problem", "id",
+    "task", "version", "fingerprint", "split", "metric", "rank", "kind", "name", "submitter", "status", "backbone",
+    "value", "low", "high", "n", "normalised", *COSTS, "copy_of", "contamination", "problem", "id",
 )  # fmt: skip
 
 

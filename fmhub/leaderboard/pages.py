@@ -51,7 +51,13 @@ def page(title: str, *parts: object, home: bool = True) -> str:
 
 def index(tables: Sequence[dict[str, Any]], overall: dict[str, Any]) -> str:
     """The overall board, and every task with its best entry."""
-    head = tag("header", tag("h1", "Leaderboard"), tag("p", "Every score is computed here from stored predictions, with a 95 % interval."))
+    words = (
+        "Scores are computed here from stored predictions, with 95 % intervals; what is only said by a submitter is marked self-reported."
+    )
+    files = (tag("a", kind, href=f"board.{kind.lower()}") for kind in ("CSV", "JSON", "MD"))
+    head = tag(
+        "header", tag("h1", "Leaderboard"), tag("p", words), tag("p", *(part for one in files for part in (one, " ")), class_="quiet")
+    )
     rows = []
     for one in tables:
         best = next((entry for entry in one["entries"] if entry["rank"] == 1), None)
@@ -59,7 +65,7 @@ def index(tables: Sequence[dict[str, Any]], overall: dict[str, Any]) -> str:
         shown = (best["name"], figure(best["score"])) if best else ("–", "–")
         rows.append((link, one["family"], one["metric"], *shown, len(one["entries"])))
     tasks = section("Tasks", table(("task", "family", "metric", "first", "score", "entries"), rows, numbers=False))
-    return page("Leaderboard", head, _overall(overall), tasks, home=False)
+    return page("Leaderboard", head, _overall(overall), tasks, *_fronts(overall["systems"], "value", "mean normalised score"), home=False)
 
 
 def _overall(found: dict[str, Any]) -> Markup:
@@ -86,7 +92,8 @@ def _span(scores: Sequence[dict[str, Any]]) -> tuple[float, float]:
 def task(one: dict[str, Any]) -> str:
     """One table: ranks, intervals drawn on one scale, costs, and score against cost."""
     arrow = {"max": "higher is better", "min": "lower is better", None: "this metric is not known here"}[one["direction"]]
-    words = f"{one['metric']}, {arrow}. Version {one['version']}, data {one['fingerprint'][:12]}. Equal ranks cannot be told apart."
+    which = f"Version {one['version']}, data {one['fingerprint'][:12]}, {one['split']} part."
+    words = f"{one['metric']}, {arrow}. {which} Equal ranks cannot be told apart."
     span = _span([entry["score"] for entry in one["entries"]])
     rows = []
     for entry in one["entries"]:
@@ -94,11 +101,13 @@ def task(one: dict[str, Any]) -> str:
         drawn = ""
         if entry["rank"] is not None and None not in (score["value"], score["low"], score["high"]):
             drawn = svg.interval(score["low"], score["value"], score["high"], span, marked=entry["kind"] != "baseline")
-        cells = (entry["rank"] or "–", figure(score), drawn, number((entry["normalised"] or {}).get("value")))
+        cells = (entry["rank"] or "–", figure(score), drawn, number((entry["normalised"] or {}).get("value")), entry["status"])
         rows.append((_name(entry), *cells, *(_cost(entry, name) for name in COSTS)))
-    head = ("entry", "rank", one["metric"], "", "normalised", *(WORDS[name] for name in COSTS))
+    head = ("entry", "rank", one["metric"], "", "normalised", "status", *(WORDS[name] for name in COSTS))
     header = tag("header", tag("h1", one["task"]), tag("p", words))
-    return page(one["task"], header, section("Entries", table(head, rows)), *_fronts(one))
+    points = [{**entry, **entry["score"]} for entry in one["entries"] if entry["rank"] is not None]
+    costs = tag("p", "Costs are what submitters say of their own machines.", class_="quiet")
+    return page(one["task"], header, section("Entries", table(head, rows), costs), *_fronts(points, "value", one["metric"]))
 
 
 def _name(entry: dict[str, Any]) -> Markup:
@@ -106,7 +115,7 @@ def _name(entry: dict[str, Any]) -> Markup:
     return tag(
         "span",
         tag("a", entry["name"], href=entry_file(entry)),
-        tag("small", " ", kind),
+        tag("small", " ", kind, f" by {entry['submitter']}" if entry["submitter"] else ""),
         *(tag("small", " ", flag, class_="flag") for flag in flags(entry)),
     )
 
@@ -129,16 +138,15 @@ def _cost(entry: dict[str, Any], name: str) -> Markup:
     return tag("strong", shown, title="nobody is better and cheaper") if name in entry["front"] else tag("span", shown)
 
 
-def _fronts(one: dict[str, Any]) -> Iterator[Markup]:
-    """Score against cost, the entries that nobody beats in both joined by a line."""
+def _fronts(rows: Sequence[dict[str, Any]], score: str, words: str) -> Iterator[Markup]:
+    """Score against cost, what nobody beats in both joined by a line; `rows` have a score, a cost and a front."""
     drawn = []
     for name in COSTS:
-        held = [(value * UNITS[name], entry) for entry in one["entries"]
-                if entry["rank"] is not None and isinstance(value := (entry["cost"] or {}).get(name), (int, float))]  # fmt: skip
+        held = [(value * UNITS[name], row) for row in rows if isinstance(value := (row["cost"] or {}).get(name), (int, float))]
         if len(held) > 1:
-            points = sorted((value, entry["score"]["value"]) for value, entry in held)
-            best = sorted((value, entry["score"]["value"]) for value, entry in held if name in entry["front"])
-            drawn.append(svg.front(points, best, WORDS[name], one["metric"]))
+            points = sorted((value, row[score]) for value, row in held)
+            best = sorted((value, row[score]) for value, row in held if name in row["front"])
+            drawn.append(svg.front(points, best, WORDS[name], words))
     if drawn:
         yield section(
             "Score and cost",
@@ -150,7 +158,8 @@ def _fronts(one: dict[str, Any]) -> Iterator[Markup]:
 def entry(one: dict[str, Any], found: dict[str, Any]) -> str:
     """One entry: every score, what it cost, its hashes, and how to do it again."""
     kind = "Baseline" if found["kind"] == "baseline" else "Run"
-    words = f"{kind} of {one['task']} version {one['version']}, rank {found['rank'] or '–'}; scores recomputed from its predictions."
+    by = f" by {found['submitter']}" if found["submitter"] else ""
+    words = f"{kind}{by} of {one['task']} version {one['version']}, rank {found['rank'] or '–'}. Its score is {found['status']}."
     header = tag("header", tag("h1", found["name"]), tag("p", words), *(tag("p", flag, class_="flag") for flag in flags(found)))
     scores = [
         (f"{split}: {name}", figure(score), score.get("n")) for split, held in found["scores"].items() for name, score in held.items()
@@ -161,7 +170,7 @@ def entry(one: dict[str, Any], found: dict[str, Any]) -> str:
     return page(
         found["name"], tag("nav", tag("a", one["task"], href=task_file(one))), header,
         section("Scores", table(("", "score", "examples"), scores), wide=False), section("Cost", table((), costs), wide=False),
-        section("How to do it again", tag("pre", again), tag("pre", f"fmhub leaderboard verify {found['id'][:12]}")),
+        section("How to do it again", tag("pre", again), tag("pre", f"fmhub leaderboard verify {found['id'][:12]} --rerun")),
         section("Hashes", tag("dl", *(tag(kind, value) for pair in facts.items() for kind, value in zip(("dt", "dd"), pair, strict=True)))),
         section("Environment", tag("pre", json.dumps(found["environment"] or {}, indent=1, ensure_ascii=False))),
     )  # fmt: skip

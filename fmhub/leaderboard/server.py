@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fmhub.errors import FmhubError, UsageError
@@ -15,19 +16,35 @@ if TYPE_CHECKING:
 
     from fmhub.leaderboard.gate import Limits
 
+PATIENCE = 0.2
+"""Seconds for which a reader waits for new pages where there are old ones."""
+
 
 class _Snapshot:
-    """The board's files as of the log's head; whoever asks while they are being made waits for them."""
+    """The board's files as of the log's head, made by one thread; who asks meanwhile waits a moment, then gets the last ones."""
 
     def __init__(self) -> None:
-        self.lock, self.head, self.files = threading.Lock(), "", dict[str, str]()
+        self.lock, self.maker = threading.Lock(), ThreadPoolExecutor(1)
+        self.made: tuple[str, dict[str, str]] | None = None
+        self.making: tuple[str, Future[dict[str, str]]] | None = None
 
     def get(self) -> dict[str, str]:
         head = store.head()
         with self.lock:
-            if self.head != head:
-                self.files, self.head = files(), head
-            return self.files
+            if self.made and self.made[0] == head:
+                return self.made[1]
+            if self.making is None or self.making[1].done():
+                self.making = head, self.maker.submit(files)
+            wanted, making = self.making
+            last = self.made
+        try:
+            found = making.result(PATIENCE if last else None)
+        except TimeoutError:
+            assert last is not None
+            return last[1]
+        with self.lock:
+            self.made = wanted, found
+        return found
 
 
 def app(host: str = "127.0.0.1", limits: Limits | None = None, *, public: bool = True) -> FastAPI:

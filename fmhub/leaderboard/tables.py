@@ -170,13 +170,13 @@ class _Pairs:
             return True
         key = (one, other, self.split)
         if key not in _copied:
-            _copied[key] = copies.copied(self.columns(left), self.columns(right))
+            _copied[key] = copies.agree(self.aligned(left), self.aligned(right))
         return _copied[key]
 
-    def columns(self, row: dict[str, Any]) -> dict[str, Any]:
+    def aligned(self, row: dict[str, Any]) -> dict[str, Any]:
         sha256 = row["predictions"]
         if sha256 not in self.sides:
-            self.sides[sha256] = columns(self.read(row))
+            self.sides[sha256] = copies.aligned(columns(self.read(row)))
         return self.sides[sha256]
 
 
