@@ -92,7 +92,7 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="Whether an application of 20 columns went bad, which costs five times as much as a good one refused.",
         data=data.rows(credit.applications, split=data.KFold(k=10), label="outcome"),
         stem=stems.Table(skip=credit.SLICES),
-        recipe=Recipe(epochs=4, lr=5e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, lora=Lora(rank=4)),
+        recipe=Recipe(epochs=6, lr=1e-3, batch=32, dropout=0.3, weight_decay=5.0, patience=0, keep="last", lora=Lora(rank=4)),
         **CREDIT,
     )
     yield Task(
@@ -101,7 +101,7 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="The same applications, each read as one text: `checking account: none; months: 24; ...`.",
         data=data.rows(credit.applications, split=data.KFold(k=10), label="outcome"),
         stem=stems.Rows(skip=credit.SLICES),
-        recipe=Recipe(epochs=8, lr=5e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, lora=Lora(layers="head")),
+        recipe=Recipe(epochs=6, lr=1e-3, batch=32, dropout=0.3, weight_decay=5.0, patience=0, keep="last", lora=Lora(layers="head")),
         **CREDIT,
     )
     yield Task(
@@ -112,7 +112,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=stems.Table(skip=loans.SLICES),
         head=heads.Classification(labels=loans.LABELS, reads=TWO_LAYERS),
         metrics=("auc", "brier", "log_loss", "ece"),
-        recipe=Recipe(epochs=4, lr=5e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, lora=Lora(rank=4)),
+        recipe=Recipe(epochs=6, lr=1e-3, batch=32, dropout=0.3, weight_decay=5.0, patience=0, keep="last", lora=Lora(rank=4)),
         baselines=(
             baselines.Majority(),
             baselines.TableLinear(stems.Table(skip=loans.SLICES)),
