@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fmhub import DataError
 from fmhub.evaluation import evaluate
 from fmhub.evaluation.metrics.decisions import cost, net_benefit
 
@@ -17,16 +16,17 @@ LABELS = ("good", "bad")
 
 def test_a_decision_is_cut_where_costs_are_least():
     # from 1/6 on an application is refused: a is missed (5), b is found, c is a false alarm (1), d is granted
-    assert cost("bad", 5).score(TABLE, LABELS) == pytest.approx(6 / 4)
+    assert cost(5).score(TABLE, LABELS) == pytest.approx(6 / 4)
     # from 1/2 on: both bad ones are missed, at 1 each
-    assert cost("bad", 1).score(TABLE, LABELS) == pytest.approx(2 / 4)
-    found = evaluate(TABLE, [cost("bad", 5)], LABELS)["cost_5"]
+    assert cost(1).score(TABLE, LABELS) == pytest.approx(2 / 4)
+    found = evaluate(TABLE, [cost(5)], LABELS)["cost_5"]
     assert found["low"] <= found["value"] <= found["high"] and found["n"] == 4
 
 
-def test_the_label_must_be_one():
-    with pytest.raises(DataError, match="none of good, bad"):
-        cost("ugly", 5).score(TABLE, LABELS)
+def test_of_three_labels_there_is_no_second_one():
+    three = {**TABLE, "scores": np.full((4, 3), 1 / 3)}
+    found = evaluate(three, [cost(5)], ("good", "bad", "ugly"))["cost_5"]
+    assert found["value"] is None and found["note"] == "undefined on these rows"
 
 
 def test_net_benefit_by_hand():

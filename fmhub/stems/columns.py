@@ -46,8 +46,10 @@ def numbers(table: pa.Table, name: str) -> np.ndarray:
     return found
 
 
-def texts(table: pa.Table, name: str) -> list[str | None]:
-    """A column's values as text."""
+def texts(table: pa.Table, name: str, *, rounded: bool = False) -> list[str | None]:
+    """A column's values as text; with `rounded`, those of a column of numbers to six digits."""
+    if rounded:
+        return [None if np.isnan(value) else f"{value:.6g}" for value in numbers(table, name)]
     return [None if value is None else _text(value) for value in values(table, name)]
 
 

@@ -155,12 +155,13 @@ class Rows(Table):
         return replace(encoded, values={**encoded.values, "wide": self.design(table)})
 
     def texts(self, table: pa.Table) -> list[str]:
-        """One text a row, its columns in the order of `fields`; numbers without a needless `.0`."""
+        """One text a row, its columns in the order of `fields`; numbers to six digits."""
         from fmhub.stems import columns
 
         names = [name for name in self.fields if name not in self.constant]
-        cells = zip(*(columns.texts(table, name) for name in names), strict=True)
-        return ["; ".join(f"{name}: {_short(value)}" for name, value in zip(names, row, strict=True) if value is not None) for row in cells]
+        numbers = {name for name, *_ in self.numbers}
+        cells = zip(*(columns.texts(table, name, rounded=name in numbers) for name in names), strict=True)
+        return ["; ".join(f"{name}: {value}" for name, value in zip(names, row, strict=True) if value is not None) for row in cells]
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """The text's tensors and `wide`."""
@@ -174,10 +175,6 @@ class Rows(Table):
         from fmhub.stems.cells import Beside
 
         return Beside(len(self.centre))
-
-
-def _short(value: str) -> str:
-    return value.removesuffix(".0")
 
 
 def _pairs(text: str) -> dict[str, Any]:

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 READS = ("scores", "target")
 
 
-def cost(positive: str, times: float) -> Metric:
-    """Mean cost of a row, where to miss a `positive` costs `times` as much as a false alarm, which costs 1.
+def cost(times: float) -> Metric:
+    """Mean cost of a row, where to miss the second of two labels costs `times` as much as a false alarm, which costs 1.
 
-    Decided as costs the least on average: positive from a probability of 1 / (1 + times) on (Elkan 2001, IJCAI).
+    Decided as costs the least on average: the second label from a probability of 1 / (1 + times) on (Elkan 2001, IJCAI).
+    NaN where there are not two labels.
     """
 
     def rows(columns: Columns, labels: Labels) -> np.ndarray:
         import numpy as np
 
-        found, true = _positive(columns, labels, positive)
-        said = found >= 1 / (1 + times)
+        from fmhub.evaluation.metrics.columns import probabilities
+
+        scores, truth = probabilities(columns, labels)
+        if scores.shape[1] != 2:
+            return np.full((len(truth), 2), np.nan)
+        true, said = truth == 1, scores[:, 1] >= 1 / (1 + times)
         return np.stack([times * (true & ~said) + (~true & said), np.ones(len(true))], axis=1).astype(np.float64)
 
     def combine(sums: np.ndarray) -> np.ndarray:
@@ -30,12 +35,13 @@ def cost(positive: str, times: float) -> Metric:
         return mean
 
     def score(columns: Columns, labels: Labels = None) -> float:
-        """From 0, the cost of no mistake, to `times`."""
+        """From 0, the cost of no mistake, to `times` (or 1, if that is more)."""
         return float(combine(rows(columns, labels).sum(0)))
 
-    title = f"Cost of a decision (missed {positive} {times:g}, false alarm 1)"
-    return Metric(f"cost_{times:g}", score, "min", 0, max(1.0, times), title=title, reads=READS, kind="label", statistics=rows,
-                  combine=combine)  # fmt: skip
+    title = f"Cost of a decision, a missed one {times:g} and a false alarm 1"
+    return Metric(
+        f"cost_{times:g}", score, "min", 0, max(1.0, times), title=title, reads=READS, kind="label", statistics=rows, combine=combine
+    )
 
 
 def net_benefit(scores: np.ndarray, true: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -47,15 +53,3 @@ def net_benefit(scores: np.ndarray, true: np.ndarray, thresholds: np.ndarray) ->
     right, wrong = (acted & true).mean(1), (acted & ~true).mean(1)
     worth: np.ndarray = right - wrong * thresholds / np.maximum(1 - thresholds, 1e-9)
     return worth
-
-
-def _positive(columns: Columns, labels: Labels, positive: str) -> tuple[np.ndarray, np.ndarray]:
-    """((rows,) probability of `positive`, (rows,) whether it is true). Raises `DataError` where the labels lack it."""
-    from fmhub.errors import DataError
-    from fmhub.evaluation.metrics.columns import probabilities
-
-    scores, truth = probabilities(columns, labels)
-    names = list(labels or ())
-    if positive not in names:
-        raise DataError(f"The cost is of label {positive!r}, which is none of {', '.join(names)}.")
-    return scores[:, names.index(positive)], truth == names.index(positive)

@@ -30,7 +30,7 @@ SERIES: dict[str, Any] = {
 }
 CREDIT: dict[str, Any] = {
     "head": heads.Classification(labels=credit.LABELS, reads=TWO_LAYERS),
-    "metrics": ("auc", cost("bad", 5), "brier", "log_loss", "ece"),
+    "metrics": ("auc", cost(5), "brier", "log_loss", "ece"),
     "baselines": (
         baselines.Majority(),
         baselines.TableLinear(stems.Table(skip=credit.SLICES)),

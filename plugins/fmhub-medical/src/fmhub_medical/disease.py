@@ -59,7 +59,7 @@ def _parts(rows: Any, absent: str, present: str, worse: float, **recipe: Any) ->
         "data": data.rows(rows, split=data.KFold(k=10), label="outcome"),
         "stem": stem,
         "head": heads.Classification(labels=(absent, present), reads=Reads("mean", layers=(-5,))),
-        "metrics": ("auc", cost(present, worse), "brier", "log_loss", "ece"),
+        "metrics": ("auc", cost(worse), "brier", "log_loss", "ece"),
         "recipe": Recipe(
             **{"batch": 32, "dropout": 0.3, "weight_decay": 0.1, "patience": 0, "keep": "last", "lora": Lora(rank=4), **recipe}
         ),
