@@ -4,6 +4,6 @@ from fmhub.heads.classification import Classification
 from fmhub.heads.detection import Detection, SetDetection
 from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
-from fmhub.heads.seq2seq import Seq2Seq
+from fmhub.heads.translation import Translation
 
-__all__ = ["Classification", "Detection", "Ranking", "Regression", "Seq2Seq", "SetDetection"]
+__all__ = ["Classification", "Detection", "Ranking", "Regression", "SetDetection", "Translation"]

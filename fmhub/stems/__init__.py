@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from fmhub.errors import UsageError
 from fmhub.stems.image import Image
+from fmhub.stems.passage import Passage
 from fmhub.stems.sequence import Events
 from fmhub.stems.series import Series
 from fmhub.stems.table import Rows, Table
 from fmhub.stems.text import Text
 from fmhub.task import StemSpec
 
-__all__ = ["Events", "Image", "Rows", "Series", "Table", "Text", "own"]
+__all__ = ["Events", "Image", "Passage", "Rows", "Series", "Table", "Text", "own"]
 
 _OWN: dict[str, tuple[StemSpec, str]] = {"text": (Text(), "tokenizer.json"), "image": (Image(), "preprocessor_config.json")}
 """By modality: the stem, and the file that tells it where a backbone's card does not name its modality."""
