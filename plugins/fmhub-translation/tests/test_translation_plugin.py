@@ -1,0 +1,104 @@
+"""Pairs: groups that never cross, placeholders, files as WMT gives them, and bad ones in one line each."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from fmhub_translation import LANGUAGES, fmhub_tasks
+from fmhub_translation.bitext import ALIKE, grouped, skeleton
+from fmhub_translation.memory import Memory
+
+from fmhub import DataError
+from fmhub.stems.marks import MARK
+from fmhub.task import Setting
+
+TASKS = {task.name: task for task in fmhub_tasks()}
+FRENCH = TASKS["translate-en-fr"]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_no_near_duplicate_crosses_the_split(code):
+    splits = TASKS[f"translate-en-{code}"].data.load()
+    assert sum(map(len, splits.tables.values())) > 9_500 and len(splits.tables["test"]) > 1_000
+    groups = [set(table["group"].to_pylist()) for table in splits.tables.values()]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+    known = {skeleton(text) for text in splits.tables["train"]["source"].to_pylist()}
+    bags = [frozenset(bare.split()) for bare in known]
+    held = splits.tables["test"]["source"].to_pylist()
+    assert known.isdisjoint(map(skeleton, held))
+    for text in held[::40]:
+        bag = frozenset(skeleton(text).split())
+        assert max(len(bag & other) / len(bag | other) for other in bags) < ALIKE
+    for table in splits.tables.values():
+        for source, target in zip(table["source"].to_pylist(), table["target"].to_pylist(), strict=True):
+            assert sorted(MARK.findall(source)) == sorted(MARK.findall(target))
+
+
+def test_near_duplicates_are_one_group():
+    texts = ["Insert a row", "Inserts the rows", "Insert rows: 10", "Delete a row", "Open %1", "Opens %2."]
+    groups = grouped(texts)
+    assert groups[0] == groups[1] and groups[4] == groups[5]
+    assert len({groups[0], groups[2], groups[3], groups[4]}) == 4
+
+
+def made(path, rows, header="source\ttarget"):
+    text = "\n".join([*([header] if header else []), *("\t".join(row) for row in rows)]) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return str(path)
+
+
+PAIRS = [(f"open the {word} of number {number}", f"ouvrir le {word} {number}") for number in range(8) for word in "abcdefghij"]
+
+
+@pytest.mark.parametrize(("name", "header"), [("a.tsv", "source\ttarget"), ("b.tsv", ""), ("c.tsv.gz", "")])
+def test_files_as_wmt_has_them(tmp_path, name, header):
+    own = FRENCH.data.opened(made(tmp_path / name, PAIRS, header), {}, None, FRENCH.stem)
+    splits = own.load()
+    assert sum(map(len, splits.tables.values())) == len(PAIRS)
+    groups = [set(table["group"].to_pylist()) for table in splits.tables.values()]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+def test_a_test_file_stays_whole_and_train_gives_way(tmp_path):
+    train, test = made(tmp_path / "a.tsv", PAIRS, ""), made(tmp_path / "b.tsv", PAIRS[:3], "")
+    splits = FRENCH.data.opened(train, {}, test, FRENCH.stem).load()
+    assert len(splits.tables["test"]) == 3 and any("near-duplicate is held out" in note for note in splits.notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([*PAIRS, ("only one",)], "line 81: a source, a tab and a target"),
+        ([*PAIRS, ("open the file", "")], "line 81: a source, a tab and a target"),
+        ([(target, f"{source} is of the and with") for source, target in PAIRS], "seem to be swapped"),
+    ],
+)
+def test_bad_pairs_are_one_line(tmp_path, rows, why):
+    own = FRENCH.data.opened(made(tmp_path / "a.tsv", rows, ""), {}, None, FRENCH.stem)
+    with pytest.raises(DataError, match=why) as caught:
+        own.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_utf8_is_said(tmp_path):
+    (tmp_path / "a.tsv").write_bytes("source\ttarget\nthe summer\tl'été\n".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        FRENCH.data.opened(str(tmp_path / "a.tsv"), {}, None, FRENCH.stem).load()
+
+
+def test_pairs_whose_placeholders_differ_are_left_out_and_said(tmp_path):
+    rows = [*PAIRS, ("save %1", "enregistrer"), ("load $(ARG1)", "charger $(ARG1)")]
+    splits = FRENCH.data.opened(made(tmp_path / "a.tsv", rows), {}, None, FRENCH.stem).load()
+    assert sum(map(len, splits.tables.values())) == len(PAIRS) + 1
+    assert any("1 pairs whose two sides have other placeholders" in note for note in splits.notes)
+
+
+def test_the_memory_gives_the_nearest_translation():
+    splits = FRENCH.sample.load()
+    setting = Setting(train=splits.tables["train"], validation=splits.tables["validation"], head=FRENCH.head)
+    fitted = Memory().fit(setting)
+    pairs = zip(fitted.predict(splits.tables["train"])["prediction"], splits.tables["train"]["target"].to_pylist(), strict=True)
+    assert np.mean([said == true for said, true in pairs]) > 0.98  # words in another order look the same
+    assert np.isin(fitted.predict(splits.tables["test"])["prediction"], splits.tables["train"]["target"].to_pylist()).all()
