@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from fmhub.backbones.load import Backbone
+    from fmhub.heads.line import Line
     from fmhub.recipe import Recipe
     from fmhub.task import Known
 
@@ -61,6 +62,12 @@ class Classification:
         from fmhub.heads.linear import Linear
 
         return Linear(backbone.width, len(self.labels), recipe.dropout, stem)
+
+    def line(self, numbers: np.ndarray, targets: dict[str, Any]) -> Line:
+        """Where the layers begin that read a stem's plain numbers (examples, numbers) of the training part."""
+        from fmhub.heads.line import logistic
+
+        return logistic(numbers, targets["label"], len(self.labels))
 
     def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy with the recipe's label smoothing, weighted by class where asked."""

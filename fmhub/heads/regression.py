@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from fmhub.backbones.load import Backbone
+    from fmhub.heads.line import Line
     from fmhub.recipe import Recipe
     from fmhub.task import Known
 
@@ -68,6 +69,12 @@ class Regression:
         from fmhub.heads.linear import Linear
 
         return Linear(backbone.width, 1, recipe.dropout, stem)
+
+    def line(self, numbers: np.ndarray, targets: dict[str, Any]) -> Line:
+        """Where the layers begin that read a stem's plain numbers (examples, numbers) of the training part."""
+        from fmhub.heads.line import ridge
+
+        return ridge(numbers, targets["value"])
 
     def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared error of the standardised value."""

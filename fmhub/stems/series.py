@@ -77,12 +77,22 @@ class Series:
         from fmhub.stems import returns
 
         found, days = returns.read(table, self.window)
-        wide, patches = returns.summary(found), returns.patches(found, days, self.patch)
-        centre, scale, count = np.array(self.centre), np.array(self.scale), wide.shape[1]
-        wide = (wide - centre[:count]) * scale[:count]
-        patches = ((patches - centre[count:]) * scale[count:])[:, -min(recipe.length, backbone.max_length) :]
-        lengths = np.full(len(wide), patches.shape[1], np.int64)
-        return Encoded(lengths, {"wide": wide.astype(np.float32), "patches": patches.astype(np.float32)})
+        patches = returns.patches(found, days, self.patch)
+        count = patches.shape[2]
+        patches = (patches - np.array(self.centre[-count:])) * np.array(self.scale[-count:])
+        latest = patches[:, -min(recipe.length, backbone.max_length) :].astype(np.float32)
+        return Encoded(np.full(len(table), latest.shape[1], np.int64), {"wide": self.design(table), "patches": latest})
+
+    def design(self, table: pa.Table) -> np.ndarray:
+        """(rows, numbers) float32: the plain numbers, standardised on the training rows."""
+        import numpy as np
+
+        from fmhub.stems import returns
+
+        told = returns.summary(returns.read(table, self.window)[0])
+        count = told.shape[1]
+        wide: np.ndarray = (told - np.array(self.centre[:count])) * np.array(self.scale[:count])
+        return wide.astype(np.float32)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`wide` and `patches` of some rows."""
