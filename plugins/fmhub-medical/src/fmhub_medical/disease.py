@@ -26,7 +26,7 @@ def tasks() -> Iterator[Task]:
         licence="CC BY 4.0",
         source="scikit-learn, sklearn.datasets.load_breast_cancer (UCI Breast Cancer Wisconsin Diagnostic)",
         citation="W. Wolberg, O. Mangasarian, N. Street, W. Street: Breast Cancer Wisconsin (Diagnostic), UCI, 1993. doi:10.24432/C5DW2B",
-        **_parts(findings.breast_cancer, "benign", "malignant", 10, epochs=8, lr=2e-3, l1=0.1),
+        **_parts(findings.breast_cancer, "benign", "malignant", 10),
     )
     yield Task(
         name="heart-disease",
@@ -37,7 +37,7 @@ def tasks() -> Iterator[Task]:
         citation="R. Detrano et al.: International application of a new probability algorithm for the diagnosis of coronary artery "
         "disease. American Journal of Cardiology 64, 1989.",
         slices=("gender", AGE),
-        **_parts(findings.heart_disease, "open", "narrowed", 5, epochs=8, lr=2e-3, weight_decay=1.0),
+        **_parts(findings.heart_disease, "open", "narrowed", 5),
     )
     yield Task(
         name="flchain",
@@ -48,7 +48,7 @@ def tasks() -> Iterator[Task]:
         citation="A. Dispenzieri et al.: Use of nonclonal serum immunoglobulin free light chains to predict overall survival in the "
         "general population. Mayo Clinic Proceedings 87, 2012.",
         slices=("sex", AGE),
-        **_parts(findings.flchain, "alive", "dead", 3, epochs=2, lr=1e-3, batch=64),
+        **_parts(findings.flchain, "alive", "dead", 3, epochs=2, lr=5e-4, batch=64),
     )
 
 
@@ -56,12 +56,22 @@ def _parts(rows: Any, absent: str, present: str, worse: float, **recipe: Any) ->
     """What the tasks have in common; `worse` says how much more it costs to miss a case than to raise a false alarm."""
     stem = stems.Table(skip=(AGE,))
     return {
-        "data": data.rows(rows, split=data.KFold(k=10), label="outcome"),
+        "data": data.rows(rows, split=data.KFold(k=10, validation=0.05), label="outcome"),
         "stem": stem,
         "head": heads.Classification(labels=(absent, present), reads=Reads("mean", layers=(-5,))),
         "metrics": ("auc", cost(worse), "brier", "log_loss", "ece"),
         "recipe": Recipe(
-            **{"batch": 32, "dropout": 0.3, "weight_decay": 0.1, "patience": 0, "keep": "last", "lora": Lora(rank=4), **recipe}
+            **{
+                "epochs": 3,
+                "lr": 3e-4,
+                "batch": 32,
+                "dropout": 0.3,
+                "weight_decay": 0.1,
+                "patience": 0,
+                "keep": "last",
+                "lora": Lora(rank=4),
+                **recipe,
+            }
         ),
         "baselines": (baselines.Majority(), baselines.TableLinear(stem), baselines.TableBoosting(stem)),
         "family": "medicine",
