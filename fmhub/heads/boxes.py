@@ -53,6 +53,17 @@ def together(found: Sequence[tuple[dict[str, Any], bool]], limit: float) -> list
     return sorted((order[place][0] for place in kept), key=lambda one: -one["score"])
 
 
+def paired(found: Sequence[dict[str, Any]], true: Sequence[dict[str, Any]], limit: float = 0.5) -> int:
+    """How many of `found`, best first, each take a true box of their label that they overlap by at least `limit`."""
+    left = list(true)
+    for one in found:
+        box = torch.tensor(one["box"])
+        ratios = [float(overlap(box, torch.tensor(other["box"]))[0]) * (one["label"] == other["label"]) for other in left]
+        if ratios and max(ratios) >= limit:
+            left.pop(ratios.index(max(ratios)))
+    return len(true) - len(left)
+
+
 def moved(boxes: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
     """(k, 4) through an affine map (2, 3): the upright box around the four moved corners."""
     if not len(boxes):

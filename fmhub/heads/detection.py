@@ -103,11 +103,18 @@ class Detection:
         sure = [one["label"] for one in prediction if one["score"] >= self.sure]
         return ", ".join(f"{sure.count(label)} {label}" for label in self.labels if label in sure) or "nothing"
 
-    def drawn(self, prediction: Sequence[dict[str, Any]], source: Any) -> bytes:
-        """A PNG of the picture with the boxes that are sure."""
+    def drawn(self, prediction: Sequence[dict[str, Any]], source: Any, truth: Sequence[dict[str, Any]] = ()) -> bytes:
+        """A PNG of the picture with the boxes that are sure, and dashed the true ones."""
         from fmhub.heads.draw import boxes
 
-        return boxes(source, [one for one in prediction if one["score"] >= self.sure], self.labels)
+        return boxes(source, [one for one in prediction if one["score"] >= self.sure], self.labels, truth)
+
+    def faults(self, prediction: Sequence[dict[str, Any]], target: Sequence[dict[str, Any]]) -> int:
+        """How many true boxes no sure one of their label overlaps by half, and how many sure ones are left over."""
+        from fmhub.heads.boxes import paired
+
+        sure = [one for one in prediction if one["score"] >= self.sure]
+        return len(sure) + len(target) - 2 * paired(sure, target)
 
     def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:
         """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`.

@@ -13,6 +13,7 @@ from fmhub.evaluation.metrics.decisions import net_benefit
 from fmhub.report import svg
 from fmhub.report.markup import Markup, join, table, tag, text
 from fmhub.report.run import Run
+from fmhub.report.sheet import sheet
 
 MOST_LABELS = 20
 MOST_SLICES = 40
@@ -227,6 +228,7 @@ PICTURES = (
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
     Picture("Decisions", frozenset({"labels", "scores"}), decisions),
     Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
+    Picture("Contact sheet of mistakes", frozenset({"examples"}), sheet, wide=True),
     Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
     Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,31 @@ class Run:
             if scores is not None and scores.ndim == 2 and scores.shape[1] == len(self.labels):
                 found.add("scores")
         return frozenset(found)
+
+    @cached_property
+    def specs(self) -> tuple[Any, Any]:
+        """Stem and head as they were fitted, or None for one that is no longer known here."""
+        from fmhub.training.plan import spec_from
+
+        found: list[Any] = []
+        for name in ("stem", "head"):
+            try:
+                found.append(spec_from(self.plan[name], None))
+            except (FmhubError, KeyError, TypeError):
+                found.append(None)
+        return found[0], found[1]
+
+    def inputs(self, names: list[str]) -> list[Any]:
+        """What the stem reads of these examples, from the task's data. Raises an `FmhubError` where they are gone or have changed."""
+        from fmhub.training.targets import rows_of
+
+        fields, wanted = (*self.specs[0].fields, "path"), set(names)
+        found: dict[str, Any] = {}
+        for part in rows_of(self.plan).parts:
+            column = next(name for name in fields if name in part["test"].column_names)
+            pairs = zip(part["test"].column("id").to_pylist(), part["test"].column(column).to_pylist(), strict=True)
+            found |= {name: value for name, value in pairs if name in wanted}
+        return [found[name] for name in names]
 
     @property
     def extra(self) -> list[str]:

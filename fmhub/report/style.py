@@ -32,6 +32,8 @@ td small{display:block}td,th{unicode-bidi:isolate}
 .legend span{margin-right:1em;white-space:nowrap}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px}.key.c0{background:var(--c0)}.key.c1{background:var(--c1)}.key.c2{background:var(--c2)}
 .key.c3{background:var(--c3)}.key.c4{background:var(--c4)}.key.c5{background:var(--c5)}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px}figure{margin:0}
+.sheet img{width:100%;height:auto;display:block;border-radius:4px}figcaption{font-size:.8rem;overflow-wrap:anywhere}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--page);padding:10px;border-radius:6px;font-size:.88rem}summary{cursor:pointer}
 @media (max-width:760px){main{grid-template-columns:minmax(0,1fr);padding:8px;gap:8px}header,section{padding:12px 14px}
 th,td{padding:4px 6px}.mini{width:96px}}

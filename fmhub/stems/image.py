@@ -60,6 +60,12 @@ class Image:
         tiles = known.train.column("tile").to_pylist() if "tile" in known.train.column_names else ()
         return replace(self, tile=max(tiles, default=self.tile))
 
+    def shown(self, source: Any) -> bytes:
+        """A PNG of a picture for people to look at, no larger than what is read of it. Raises `DataError`."""
+        from fmhub.stems import pictures
+
+        return pictures.small(source, max(self.size, 96))
+
     def cut(self, table: pa.Table) -> tuple[pa.Table, np.ndarray]:
         """The rows' pictures in overlapping tiles, and int64 (tiles, 7): of each its row, left, top, right and bottom, and the
         picture's width and height. Raises `DataError` for a picture of too many tiles."""

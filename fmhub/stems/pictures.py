@@ -128,6 +128,14 @@ def size(source: Any, name: str) -> tuple[int, int]:
         return image.size[::-1] if turned else image.size
 
 
+def small(source: Any, most: int) -> bytes:
+    """A PNG of the picture, its longer side at most `most` pixels. Raises `DataError`."""
+    image, out = whole(source, "The picture"), io.BytesIO()
+    image.thumbnail((most, most))
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
 def _rgb(image: Image, ground: Sequence[int]) -> Image:
     from PIL import Image
 
