@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from fmhub.backbones import products
 from fmhub.backbones.products import fast_products
 

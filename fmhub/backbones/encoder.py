@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         flat = hidden if hidden.ndim == 2 and groups.sorted else (pad(hidden, inputs) if hidden.ndim == 2 else hidden)
         if flat.ndim == 3:
             flat = groups.pack(flat, mask)
-        flat, *known = flat.split(self.width, dim=1)
+        flat, *known = torch.split(flat, self.width, dim=1)
         below = dict(zip(self._below(reads, start), known, strict=True))
         states = packed.run(flat, groups, start, reads.tokens, reads.layers, below)
         chosen = tuple(groups.unpack(state, mask) if reads.tokens == "all" else groups.restore(state) for state in states)
@@ -143,7 +143,7 @@ class Encoder(nn.Module):
         if hidden.ndim == 2:
             hidden = pad(hidden, inputs)
         layers = self.structure.layers
-        hidden, *known = hidden.split(self.width, dim=-1)
+        hidden, *known = torch.split(hidden, self.width, dim=-1)
         below = dict(zip(self._below(reads, start), known, strict=True))
         swapped = [_Skip(layer, below.get(index - len(layers), hidden)) for index, layer in enumerate(layers[:start])]
         owner, name = self.structure.owner, self.structure.attribute

@@ -48,9 +48,10 @@ class Network(nn.Module):
         self.encoder = Encoder(backbone)
         self.stem = stem.build(backbone, recipe, known)
         self.head = head.build(backbone, self.stem, recipe)
-        if known is not None and getattr(self.stem, "wide", 0) and hasattr(head, "line"):
+        if known is not None and getattr(self.stem, "wide", None) and hasattr(head, "line"):
             plain: Any = stem
-            self.head.begin(*head.line(plain.design(known.train), head.targets(known.train)))
+            module: Any = self.head
+            module.begin(*head.line(plain.design(known.train), head.targets(known.train)))
         self.eval()
 
     def forward(self, batch: dict[str, torch.Tensor], hidden: Any = None, start: int = 0) -> Any:
