@@ -39,13 +39,14 @@ def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
         chosen = backbone.structure.layers[read - count : read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            _inject(chosen, recipe)
+            inject(chosen, recipe)
     for name, parameter in model.named_parameters():
         if name.replace(".base_layer.", ".") in backbone.missing:
             parameter.requires_grad_(True)
 
 
-def _inject(chosen: nn.Module, recipe: Recipe) -> None:
+def inject(chosen: nn.Module, recipe: Recipe) -> None:
+    """Put the recipe's adapter into the linear layers of `chosen`. Raises `UsageError` for targets that it does not have."""
     linears = {name: module for name, module in chosen.named_modules() if isinstance(module, nn.Linear)}
     names = sorted({name.rpartition(".")[2] for name in linears})
     for target in recipe.lora.targets:

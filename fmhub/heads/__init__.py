@@ -4,6 +4,7 @@ from fmhub.heads.classification import Classification
 from fmhub.heads.detection import Detection, SetDetection
 from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
+from fmhub.heads.transcription import Transcription
 from fmhub.heads.translation import Translation
 
-__all__ = ["Classification", "Detection", "Ranking", "Regression", "SetDetection", "Translation"]
+__all__ = ["Classification", "Detection", "Ranking", "Regression", "SetDetection", "Transcription", "Translation"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fmhub.errors import UsageError
+from fmhub.stems.audio import Audio
 from fmhub.stems.image import Image
 from fmhub.stems.passage import Passage
 from fmhub.stems.sequence import Events
@@ -13,10 +14,14 @@ from fmhub.stems.table import Rows, Table
 from fmhub.stems.text import Text
 from fmhub.task import StemSpec
 
-__all__ = ["Events", "Image", "Passage", "Rows", "Series", "Table", "Text", "own"]
+__all__ = ["Audio", "Events", "Image", "Passage", "Rows", "Series", "Table", "Text", "own"]
 
-_OWN: dict[str, tuple[StemSpec, str]] = {"text": (Text(), "tokenizer.json"), "image": (Image(), "preprocessor_config.json")}
-"""By modality: the stem, and the file that tells it where a backbone's card does not name its modality."""
+_OWN: dict[str, tuple[StemSpec, str]] = {
+    "text": (Text(), "tokenizer.json"),
+    "image": (Image(), "preprocessor_config.json"),
+    "audio": (Audio(), ""),
+}
+"""By modality: the stem, and the file that tells it where a backbone's card does not name its modality (none: nothing does)."""
 
 
 def own(modality: str, files: Sequence[str] = ()) -> StemSpec:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from fmhub.evaluation import difference, evaluate
 from fmhub.runs import folder as run_folder
 from fmhub.task import Setting, Task
-from fmhub.training.features import Features
+from fmhub.training.features import Features, untrained
 from fmhub.training.member import Load, Member, Trained
 from fmhub.training.tables import join, of_split, prediction_table, storable, with_target
 
@@ -71,8 +72,8 @@ def predict_baseline(spec: Any, members: list[Member], load: Load) -> pa.Table:
 def _predictions(spec: Any, member: Member, load: Load) -> pa.Table:
     stem, head = member.fitted()
     parts = {name: member.splits[name] for name in ("train", "validation")}
-    features = Features(member, load)
-    fitted = spec.fit(Setting(**parts, catalogue=member.catalogue, head=head, seed=member.seed, features=features))
+    setting = Setting(**parts, catalogue=member.catalogue, head=head, seed=member.seed)
+    fitted = spec.fit(replace(setting, features=Features(member, load), untrained=partial(untrained, member, load)))
     blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name != "train"}
     return join(
         [prediction_table(member.splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()]

@@ -1,9 +1,11 @@
-"""What the run's own backbone says of rows before any training: what a baseline may stand on."""
+"""What the run's own backbone, and its own head, say of rows before any training: what a baseline may stand on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,3 +43,16 @@ class Features:
             real = states.mask[..., None].to(states.x.dtype)
             found[some] = torch.cat([states.x[:, 0], (states.x * real).sum(1) / real.sum(1)], dim=1).numpy()
         return found
+
+
+def untrained(member: Member, load: Load, changes: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, Any]]:
+    """See `fmhub.task.Setting.untrained`; the network is built at once."""
+    from fmhub.training import ranks
+    from fmhub.training.loop import predict
+
+    stem, head = member.fitted()
+    recipe = override(member.task.recipe, {"seed": member.seed, **changes})
+    accelerator = ranks.accelerator(recipe.precision)
+    network = Network(load(), stem, head, recipe, member.known)
+    network.to(accelerator.device)
+    return lambda rows: predict(network, network.prepare(rows, targets=False), accelerator)

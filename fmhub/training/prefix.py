@@ -229,6 +229,8 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
     with (folder / "states").open("wb") as file:
         for batch in evaluation_batches(encoded.lengths, network.recipe.budget):
             hidden, mask, uniform = _states(network, encoded, batch, start)
+            if len(hidden) != len(batch):
+                raise OSError("an example is more than one row of the backbone's input")
             flat = hidden[mask].float().cpu().numpy()
             if not (np.abs(flat) <= np.finfo(dtype).max).all() and dtype == np.float16:
                 raise OverflowError

@@ -16,6 +16,7 @@ _ROOMS = {
     "classification": ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc"),
     "probability": ("auc", "brier", "ece", "log_loss", "top3_accuracy", "top5_accuracy"),
     "ranking": ("coverage", "hr_1", "hr_10", "hr_5", "mrr", "ndcg_10"),
+    "transcripts": ("cer", "wer", "wer_english", "wer_exact"),
     "translations": ("bleu", "bleu_zh", "chrf", "marks_kept"),
     "regression": ("mae", "pearson", "r2", "rmse", "spearman"),
 }

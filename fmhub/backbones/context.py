@@ -1,0 +1,25 @@
+"""A shorter context for an encoder whose table of positions says how long its input must be."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import nn
+
+from fmhub.backbones.load import Backbone
+
+
+def shorten(backbone: Backbone, count: int, how: Literal["slice", "stretch"]) -> None:
+    """Leave `count` positions: the first ones (`slice`), or all, interpolated linearly (`stretch`). In place."""
+    core: Any = backbone.structure.core
+    table: nn.Embedding = core.embed_positions
+    if count >= table.num_embeddings:
+        return
+    old = table.weight.detach()
+    if how == "slice":
+        new = old[:count].clone()
+    else:
+        new = nn.functional.interpolate(old.T[None], size=count, mode="linear", align_corners=False)[0].T.contiguous()
+    core.embed_positions = nn.Embedding(len(new), new.shape[1])
+    core.embed_positions.weight = nn.Parameter(new, requires_grad=False)
+    core.config.max_source_positions = count  # its forward compares the input with it; the decoder never asks

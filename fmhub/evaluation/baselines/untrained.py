@@ -1,0 +1,37 @@
+"""The backbone as it came, through the task's own stem and head: what training has to be better than."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fmhub.task import Setting
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """For heads that the checkpoint itself brings (a decoder); `changes` are of the recipe, such as another length of input."""
+
+    name: str = "zero-shot"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def fit(self, setting: Setting) -> FittedUntrained:
+        """Nothing is learnt."""
+        if setting.untrained is None:
+            raise UsageError("A zero-shot baseline needs the run's own network: the setting has none.")
+        return FittedUntrained(setting.untrained(self.changes))
+
+
+@dataclass(frozen=True)
+class FittedUntrained:
+    said: Callable[[pa.Table], dict[str, Any]]
+
+    def predict(self, rows: pa.Table) -> dict[str, Any]:
+        """What the untouched network says."""
+        return self.said(rows)

@@ -1,0 +1,117 @@
+"""Sounds through the backbone's own log-mel spectrogram, in windows as long as the recipe says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fmhub.errors import DataError, UsageError
+from fmhub.home import read_json
+from fmhub.task import Encoded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from fmhub.backbones.load import Backbone
+    from fmhub.recipe import Recipe
+    from fmhub.task import Known
+
+WHISPER = {"feature_size": 80, "sampling_rate": 16000, "hop_length": 160, "n_fft": 400}
+"""What a spectrogram is made with where a backbone does not say."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """One sound: a path, or the bytes of a file, in column `audio` (or `path`, as folders of files have it).
+
+    The backbone sees a window of `recipe.length` frames (hundredths of a second), filled up with silence, and only as many
+    of its positions as that takes: five seconds cost a sixth of Whisper's thirty. Augmentation adds noise and masks.
+    """
+
+    whole: bool = False
+    """True: a longer sound becomes several windows, cut where it is quietest; False: its end is left out."""
+    positions: Literal["slice", "stretch"] = "slice"
+    """Which positions a short window gets: the first of the backbone's, or all of them pressed together."""
+    fields: tuple[str, ...] = ("audio",)
+    unit: str = "frames"
+    files: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".g722")
+    """Suffixes of the files in a user's folder that are examples."""
+
+    def fit(self, known: Known) -> Audio:
+        """Nothing to learn: the constants are the backbone's."""
+        return self
+
+    def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
+        """`sound`: int16 samples of all windows, one after another; `ends` of each; `windows` (rows + 1,) where each row's begin.
+
+        A length is a row's windows in frames. Raises `DataError` naming the row that is no sound.
+        """
+        import numpy as np
+
+        from fmhub.stems import sounds
+
+        settings = _settings(backbone)
+        rate, most = int(settings["sampling_rate"]), window(backbone, recipe) * int(settings["hop_length"])
+        column = next((name for name in (*self.fields, "path") if name in table.column_names), None)
+        if column is None:
+            raise DataError(f"There is no column {self.fields[0]!r} with sounds; there are {', '.join(table.column_names)}.")
+        found = sounds.decode(table.column(column).to_pylist(), [f"Row {name}" for name in table.column("id").to_pylist()], rate)
+        pieces, windows, cut = [], [0], 0
+        for sound in found:
+            parts = sounds.cuts(sound, most, rate) if self.whole else [(0, min(len(sound), most))]
+            cut += parts[-1][1] < len(sound)
+            pieces += [sound[begin:end] for begin, end in parts]
+            windows.append(len(pieces))
+        ends, begins = np.cumsum([len(piece) for piece in pieces]), np.array(windows)
+        values = {"sound": np.concatenate(pieces), "ends": ends, "windows": begins, "most": most, "settings": settings}
+        return Encoded(np.diff(begins) * (most // int(settings["hop_length"])), values, truncated=cut)
+
+    def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
+        """`input_features` (windows, mels, frames) float32; `attention_mask` (windows, frames), where there is sound; `owner`
+        (windows,), to which of `rows` each belongs."""
+        import numpy as np
+        import torch
+
+        from fmhub.stems import spectrogram
+
+        values = encoded.values
+        spans = [(owner, at) for owner, row in enumerate(rows) for at in range(values["windows"][row], values["windows"][row + 1])]
+        waves = np.zeros((len(spans), values["most"]), np.float32)
+        counts = np.zeros(len(spans), np.int64)
+        for place, (_, at) in enumerate(spans):
+            begin, end = values["ends"][at - 1] if at else 0, values["ends"][at]
+            counts[place] = end - begin
+            waves[place, : end - begin] = values["sound"][begin:end].astype(np.float32) / 32767
+        sounds, hop = torch.from_numpy(waves), int(values["settings"]["hop_length"])
+        frames = torch.from_numpy(-(-counts // hop))
+        real = torch.arange(values["most"] // hop) < frames[:, None]
+        if random is not None and strength > 0:
+            sounds = spectrogram.disturbed(sounds, real.repeat_interleave(hop, 1), random, strength)
+        features = spectrogram.log_mel(sounds, values["settings"])
+        if random is not None and strength > 0:
+            features = spectrogram.masked(features, frames, random, strength)
+        return {"input_features": features, "attention_mask": real.long(), "owner": torch.tensor([owner for owner, _ in spans])}
+
+    def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
+        """Nothing to train; the backbone's table of positions is cut to the window, in place."""
+        from fmhub.backbones.context import shorten
+
+        shorten(backbone, window(backbone, recipe) // 2, self.positions)
+
+
+def window(backbone: Backbone, recipe: Recipe) -> int:
+    """Frames of one window: the recipe's length, at most what the backbone has positions for, two frames a position."""
+    most = getattr(backbone.model.config, "num_mel_bins", None) and 2 * int(backbone.model.config.max_source_positions)
+    if not most:
+        raise UsageError(f"Backbone {backbone.name!r} does not read spectrograms: use one of modality audio, such as whisper-tiny-en.")
+    return min(recipe.length, most) // 2 * 2 or 2
+
+
+def _settings(backbone: Backbone) -> dict[str, Any]:
+    """The numbers of preprocessor_config.json, else Whisper's; as many mels as the backbone's first layer reads."""
+    path = backbone.folder / "preprocessor_config.json"
+    stored: dict[str, Any] = read_json(path, limit=1 << 20) if path.is_file() else {}
+    usable = {name: stored[name] for name in WHISPER if isinstance(stored.get(name), int) and 0 < stored[name] <= 1 << 20}
+    return {**WHISPER, **usable, "feature_size": int(backbone.model.config.num_mel_bins)}
