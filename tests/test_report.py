@@ -72,7 +72,7 @@ def make(folder: Path, predictions, *, metrics=("f1_macro", "accuracy"), labels=
 class Page(HTMLParser):
     """Every tag with its attributes, the headings, and all text."""
 
-    VOID = frozenset({"meta", "br"})
+    VOID = frozenset({"meta", "br", "img"})
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ def test_a_classifier_s_page_has_what_its_columns_hold(tmp_path):
     wrong = baseline.set_column(5, "prediction", pa.array(["neg"] * len(baseline)))
     page = Page(write(make(tmp_path / "run", rows(), baseline=wrong, log=LOG)))
     assert page.headings == [
-        "Scores", "Learning curve", "Confusion matrix", "Calibration", "Scores by part of the data", "Worst mistakes",
-        "Cost", "How to do it again", "Environment and data",
+        "Scores", "Learning curve", "Confusion matrix", "Calibration", "Decisions", "Scores by part of the data",
+        "Worst mistakes", "Cost", "How to do it again", "Environment and data",
     ]  # fmt: skip
     for words in (
         "fmhub run fmhub-text:sentiment",
