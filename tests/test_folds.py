@@ -15,7 +15,7 @@ from toy import Trap, registered, same_end, task, write
 
 from fmhub import api, data
 from fmhub.errors import Stopped, UsageError
-from fmhub.leaderboard import store
+from fmhub.leaderboard import again, store
 from fmhub.training.folds import GIVEN, load_rows, settle_labels
 
 
@@ -159,3 +159,18 @@ def test_an_interrupted_cross_validation_goes_on_at_its_fold(tiny, csv, tmp_path
         monkeypatch.chdir("/")
         api.run("toy", resume=tmp_path / "cut")
         assert same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_task_whose_rows_are_few_is_always_cross_validated(tiny, csv, tmp_path):
+    one = task(tiny, csv, data=data.csv(str(csv), text="text", label="label", group="document", split=data.KFold(k=4, always=True)))
+    by_hand, plain = (rows_of(one, **options) for options in ({"folds": 4}, {}))
+    assert plain.fingerprint == by_hand.fingerprint and plain.counts["test"] == 160 and len(plain.parts) == 4
+    assert len(rows_of(one, folds=2).parts) == 2 and len(rows_of(one, curve=(20, 40)).parts) == 1
+    assert rows_of(one, groups="group").fingerprint == plain.fingerprint, "scores are shown by a column, the folds stay"
+    with registered(one):
+        record = api.run("toy", set={"epochs": 1}, baseline=False, output=tmp_path / "run")
+        stored = json.loads((tmp_path / "run" / "plan.json").read_text())
+        assert stored["folds"] == 4 and stored["options"]["folds"] is None, "the task as it is declared"
+        with pytest.raises(UsageError, match="cross-validated"):
+            again._rerun(tmp_path / "run", {"name": "toy"})
+    assert record["folds"]["count"] == 4 and record["scores"]["test"]["accuracy"]["n"] == 160

@@ -72,13 +72,15 @@ class Temporal:
 
 @dataclass(frozen=True)
 class KFold:
-    """`k` parts, each test once; as the rule of a task the first one is test. See `splitting.folds`."""
+    """`k` parts, each test once; as the rule of a task the first one is test, or all with `always`. See `splitting.folds`."""
 
     k: int = 5
     group: str | None = None
     stratify: bool = True
     validation: float = 0.1
     seed: int = 0
+    always: bool = False
+    """Every run of the task is cross-validated, as with `--folds k`: its rows are too few for one test part."""
 
     def __post_init__(self) -> None:
         if self.k < 2:

@@ -67,7 +67,7 @@ def _rerun(folder: Path, row: Mapping[str, Any]) -> pa.Table:
     from fmhub.training.targets import rows_of
 
     stored = run_folder.read_plan(folder)
-    if stored["options"].get("folds"):
+    if stored.get("folds") or stored["options"].get("folds"):
         raise UsageError(f"{row['name']} is cross-validated, and its adapter was trained on all rows: --retrain does it again.")
     if entries.file_hash(folder / ADAPTER) != (row["manifest"].get("hashes") or {}).get(ADAPTER):
         raise UntrustedFile(f"The adapter in {folder} is not the one of entry {row['id'][:12]}.")

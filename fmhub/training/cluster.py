@@ -56,7 +56,7 @@ def spread(plans: Sequence[Plan], *, quiet: bool = True) -> list[dict[str, Any] 
 
 def _count(plan: Plan) -> int:
     """How many members a plan has, but for the refit, which waits for the folds."""
-    return plan.options.seeds * ((plan.options.folds or 1) + len(plan.options.curve))
+    return plan.options.seeds * ((plan.folds or 1) + len(plan.options.curve))
 
 
 def _collect(ray: Any, last: dict[Any, dict[str, Any]], quiet: bool) -> dict[str, dict[str, Any] | FmhubError]:

@@ -108,6 +108,7 @@ def plan_json(plan: Plan, run: str, rows: Rows, card: backbones.Card) -> dict[st
         "metrics": [metrics.get(metric).name for metric in task.metrics],
         "baselines": [baseline.name for baseline in task.baselines] if plan.options.baseline else [],
         "options": describe(plan.options),
+        "folds": plan.folds,
     }  # fmt: skip
 
 

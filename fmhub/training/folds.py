@@ -61,8 +61,8 @@ def load_rows(plan: Plan) -> Rows:
         if name not in splits.tables or not len(splits.tables[name]):
             raise DataError(f"Task {plan.task.name}: the {name} part is empty.")
     _check_groups(splits, plan)
-    found = _folds(splits, plan) if plan.options.folds else [splits]
-    whole = together(_kept_apart(splits, plan)) if plan.options.folds else splits.tables["train"]
+    found = _folds(splits, plan) if plan.folds else [splits]
+    whole = together(_kept_apart(splits, plan)) if plan.folds else splits.tables["train"]
     fingerprint = hashlib.sha256("\n".join(one.fingerprint for one in found).encode()).hexdigest() if len(found) > 1 else splits.fingerprint
     parts = tuple({name: cut(table, plan) if name == "train" else table for name, table in one.tables.items()} for one in found)
     if any(size >= len(parts[0]["train"]) for size in plan.options.curve):
@@ -86,12 +86,12 @@ def cut(train: pa.Table, plan: Plan) -> pa.Table:
 
 
 def _folds(splits: Splits, plan: Plan) -> list[Splits]:
-    task, count = plan.task, int(plan.options.folds or 0)
+    task, count = plan.task, plan.folds
     if splits.rule in BY_TIME:
         raise UsageError(f"--folds would train on what comes after the test rows: {task.name} is split by time. Use --seeds.")
     declared = getattr(task.data, "split", None)
     rule = replace(declared, k=count) if isinstance(declared, KFold) else KFold(k=count)
-    if plan.options.groups:
+    if plan.options.groups and plan.options.folds:
         rule = replace(rule, group=plan.options.groups)
     fields = getattr(task.data, "fields", ()) or tuple(role for role, _ in getattr(task.data, "columns", ()) if role not in ROLES)
     return list(folds(replace(splits, tables=_kept_apart(splits, plan)), rule, fields))

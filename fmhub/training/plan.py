@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fmhub import hub
+from fmhub.data.rules import KFold
 from fmhub.errors import UntrustedFile, UsageError
 from fmhub.recipe import Adapter, Lora, Recipe, override
 from fmhub.task import Task
@@ -56,6 +57,13 @@ class Plan:
     def slices(self) -> tuple[str, ...]:
         """Columns by whose values scores are shown, too."""
         return tuple(dict.fromkeys([*self.task.slices, *([self.options.groups] if self.options.groups else [])]))
+
+    @property
+    def folds(self) -> int:
+        """How many folds the rows are cut into; 0 where the task's own parts are used."""
+        rule = getattr(self.task.data, "split", None)
+        declared = rule.k if isinstance(rule, KFold) and rule.always and not self.options.curve else 0
+        return self.options.folds or declared
 
     @property
     def seeds(self) -> tuple[int, ...]:
