@@ -6,6 +6,7 @@ by one: whatever one of them does, the others work, and the order in which they 
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import time
@@ -119,12 +120,19 @@ def backbones() -> tuple[tuple[Any, Plugin], ...]:
 
 
 def hook(name: str, /, **arguments: Any) -> None:
-    """Call an observer hook of every plugin. One that raises never harms a run: it is logged as one line."""
+    """Call an observer hook of every plugin. One that raises, exits or changes what it is told never harms a run: it has copies, and what
+    it raises is logged as one line.
+    """
     for plugin in plugins():
         for manager in plugin.managers:
+            call = getattr(manager.hook, name)
+            if not call.get_hookimpls():
+                continue
             try:
-                getattr(manager.hook, name)(**arguments)
-            except Exception as error:
+                call(**copy.deepcopy(arguments))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 import logging
 
                 logging.getLogger("fmhub").warning("Plugin %s: %s raised %s: %s", plugin.name, name, type(error).__name__, error)

@@ -14,6 +14,8 @@ from cli import env, fmhub
 
 from fmhub import hub
 from fmhub.errors import UsageError
+from fmhub.plugins import trial
+from fmhub.plugins.environment import installed
 from fmhub.testing import Outcome, data_checks, kit, metric_checks, sockets, training_checks
 
 GOOD = '''
@@ -243,6 +245,13 @@ def test_what_cannot_be_checked(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "Name an installed plugin or the folder of one" in fmhub("check", home=home, code=2).stderr
     assert "neither a wheel nor a folder" in fmhub("check", "./nowhere", home=home, code=2).stderr
+
+
+def test_what_an_extra_of_a_requirement_lacks_is_named(distribution):
+    """`fmhub[image]` asks for more than fmhub."""
+    distribution("made-lib", "", requires=["absent-lib>=1; extra == 'deep'", "other-lib; extra == 'wide'", "click"], group="other")
+    distribution("fmhub-made", GOOD, requires=["made-lib[deep]>=0.5", "click"])
+    assert trial.lacks(installed("fmhub-made")) == ["absent-lib>=1"]
 
 
 def test_a_failure_ends_with_1_and_a_red_badge(distribution, site, home, tmp_path):

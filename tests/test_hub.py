@@ -181,6 +181,18 @@ def test_an_observer_that_raises_harms_nobody(registered: Callable[..., Any], ca
     assert [record.getMessage() for record in caplog.records] == ["Plugin aaa: fmhub_logged raised RuntimeError: no disk"]
 
 
+def test_an_observer_that_exits_or_changes_what_it_is_told_harms_nobody(registered: Callable[..., Any]) -> None:
+    def bad(run: Any, record: Any) -> None:
+        record["scores"]["test"] = 1.0
+        run.clear()
+        raise SystemExit(3)
+
+    registered("aaa", fmhub_run_finished=bad)
+    run, record = {"id": "one"}, {"scores": {"test": 0.5}}
+    hub.hook("fmhub_run_finished", run=run, record=record)
+    assert (run, record) == ({"id": "one"}, {"scores": {"test": 0.5}})
+
+
 def test_an_observer_lets_ctrl_c_through(registered: Callable[..., Any]) -> None:
     def stop(run: Any) -> None:
         raise KeyboardInterrupt

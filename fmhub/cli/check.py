@@ -55,5 +55,5 @@ def new(name: str, kind: str) -> None:
 
     folder = scaffold.new(name, kind, Path.cwd())
     click.echo(f"Wrote {folder}. Its task is in src/{name.replace('-', '_')}/__init__.py. Next:")
-    for line in (f"fmhub check ./{name}", f"fmhub install ./{name}", f"fmhub run {name.removeprefix('fmhub-')}"):
+    for line in (f"fmhub install ./{name}", f"fmhub check ./{name}", f"fmhub run {name.removeprefix('fmhub-')}"):
         click.echo(f"  {line}")

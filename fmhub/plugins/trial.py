@@ -47,11 +47,18 @@ def unpack(path: Path, place: Path, work: Path, say: Say) -> str:
     return name_of(wheel)
 
 
-def lacks(found: Distribution) -> list[str]:
-    """What a distribution requires and this environment does not have."""
-    asked = [one for one in map(Requirement, found.requires or ()) if one.marker is None or one.marker.evaluate({"extra": ""})]
-    here = {one: installed(normalise(one.name)) for one in asked}
-    return [str(one) for one, there in here.items() if there is None or not one.specifier.contains(there.version, prereleases=True)]
+def lacks(found: Distribution, extras: frozenset[str] = frozenset()) -> list[str]:
+    """What a distribution, with these of its extras, requires and this environment does not have; `fmhub[image]` is looked into."""
+    missing = []
+    for one in map(Requirement, found.requires or ()):
+        if one.marker is not None and not any(one.marker.evaluate({"extra": extra}) for extra in extras or [""]):
+            continue
+        there = installed(normalise(one.name))
+        if there is None or not one.specifier.contains(there.version, prereleases=True):
+            missing.append(str(one).partition(";")[0].strip())
+        elif one.extras:
+            missing += lacks(there, frozenset(one.extras))
+    return missing
 
 
 def quick_check(plugins: Sequence[str], overlay: Path | None = None) -> list[str]:

@@ -18,11 +18,14 @@ KINDS = {
     "text": "one label for a text",
     "image": "one label for a picture",
     "detection": "boxes of things in a picture",
+    "audio": "one label for a sound",
     "table": "one label for a row of a table",
     "sequence": "which item a user meets next",
     "custom": "a stem and a metric of your own",
 }
 """Kinds whose stems and heads the core has."""
+EXTRAS = {"image": "[image]", "detection": "[image]", "audio": "[audio]"}
+"""What a kind asks of fmhub beyond the core."""
 COMMON = {
     "pyproject.txt": "pyproject.toml",
     "README.md": "README.md",
@@ -43,7 +46,7 @@ def new(name: str, kind: str, parent: Path) -> Path:
 
     if kind not in KINDS:
         raise UsageError(f"Unknown kind {kind!r}. Known: {', '.join(KINDS)}.")
-    words = _words(name)
+    words = {**_words(name), "extra": EXTRAS.get(kind, "")}
     folder = parent / name
     if folder.exists():
         raise UsageError(f"{folder} exists: choose another name, or move it away.")

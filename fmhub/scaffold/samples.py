@@ -8,6 +8,7 @@ import json
 import math
 import random
 import struct
+import wave
 import zlib
 from collections.abc import Iterable, Sequence
 
@@ -59,6 +60,16 @@ def detection() -> Files:
             {"box": [round(x - r, 1), round(y - r, 1), round(x + r, 1), round(y + r, 1)], "label": kind} for kind, x, y, r in figures
         ]
     return {**files, "pictures/boxes.json": (json.dumps(boxes, indent=1) + "\n").encode()}
+
+
+def audio() -> Files:
+    """Tones of half a second that rise or fall, 60 of each, in folders named by their label."""
+    draw = random.Random(0)
+    files = {}
+    for number in range(120):
+        label = ("falls", "rises")[number % 2]
+        files[f"sounds/{label}/{number:03}.wav"] = _wav(_glide(label, draw))
+    return files
 
 
 def table() -> Files:
@@ -139,3 +150,28 @@ def _png(rows: Sequence[bytes]) -> bytes:
     parts = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
     chunks = (struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+RATE = 8000
+"""Samples a second of the sounds."""
+
+
+def _glide(label: str, draw: random.Random) -> list[float]:
+    """Half a second, -1 to 1: a tone that ends higher or lower than it began, with some noise; its low and high end are drawn."""
+    low, loud = draw.uniform(250, 600), draw.uniform(0.3, 0.7)
+    ends = (low, low * draw.uniform(1.5, 2.5))
+    begin, end = ends if label == "rises" else ends[::-1]
+    count, angle, sound = RATE // 2, draw.uniform(0, 6), []
+    for step in range(count):
+        angle += 2 * math.pi * (begin + (end - begin) * step / count) / RATE
+        sound.append(loud * math.sin(angle) + draw.uniform(-0.02, 0.02))
+    return sound
+
+
+def _wav(sound: Sequence[float]) -> bytes:
+    """A WAV file of one channel of 16 bits."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, RATE, len(sound), "NONE", "not compressed"))
+        writer.writeframes(struct.pack(f"<{len(sound)}h", *(round(32767 * one) for one in sound)))
+    return file.getvalue()
