@@ -101,6 +101,8 @@ class Setting(Known):
     """(rows, 2 * width) float32: what the run's own backbone, untouched, says of rows: its first token beside the mean of all."""
     untrained: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
     """From changes of the recipe to what the run's own stem, backbone and head say of rows before any training."""
+    frozen: Callable[[], Callable[[pa.Table], dict[str, Any]]] | None = None
+    """Trains the run's own head on the untouched backbone, with the task's recipe, and gives what it says of rows."""
 
 
 class DataSpec(Protocol):
@@ -147,8 +149,8 @@ class StemSpec(Protocol):
 class HeadSpec(Protocol):
     """Output layer, loss, decoding and what a prediction looks like.
 
-    It may also have `labels`, the names of its classes in the order of the scores, and `readable(prediction, catalogue)`,
-    a prediction as people read it.
+    It may also have `labels`, the names of its classes in the order of the scores, `readable(prediction, catalogue)`, a prediction
+    as people read it, and `learnable(encoded)`, which of the training rows (bool) teach it anything.
     """
 
     @property

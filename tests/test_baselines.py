@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from fmhub import data, evaluation, heads, stems
 from fmhub.errors import DataError, UsageError
@@ -154,3 +155,31 @@ def test_probe_features_do_not_depend_on_the_order_of_rows(tiny, reviews):
     features = frozen(tiny, rows)
     order = np.random.default_rng(0).permutation(len(rows))
     np.testing.assert_allclose(features(rows)[order], features(rows.take(pa.array(order))), atol=1e-5)
+
+
+def test_a_head_on_frozen_features_is_trained_and_the_backbone_is_not(tiny, reviews):
+    from fmhub.backbones.load import load
+    from fmhub.recipe import Lora
+    from fmhub.training.frozen import frozen
+    from fmhub.training.member import Member
+
+    tables = data.csv(str(reviews), text="review", label="stars", split=data.Random()).load().tables
+    recipe = Recipe(epochs=20, lr=1e-2, patience=0, lora=Lora(layers="last:1"))
+    head = heads.Classification().fit(Known(train=tables["train"]), recipe)
+    task = Task(name="t", title="T", data=data.csv("x"), stem=stems.Text(), head=head, metrics=["accuracy"], recipe=recipe)
+    loaded = []
+    member = Member("one", task, 0, tables, fingerprint="f")
+
+    def fresh():
+        loaded.append(load(tiny, sha256="0" * 64))
+        return loaded[-1]
+
+    setting = Setting(train=tables["train"], validation=tables["validation"], head=head, frozen=lambda: frozen(member, fresh))
+    fitted = [baselines.FrozenHead().fit(setting) for _ in range(2)]
+    assert scored(fitted[0], tables["train"], "accuracy", head.labels) > 0.7  # random layers tell words apart, too
+    blind = tables["test"].drop_columns(["target"])
+    assert fitted[0].predict(blind) == fitted[1].predict(blind)
+    before = dict(load(tiny, sha256="0" * 64).model.named_parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in loaded[0].model.named_parameters())
+    with pytest.raises(UsageError, match="needs the run's own network"):
+        baselines.FrozenHead().fit(Setting(train=tables["train"], validation=tables["validation"], head=head))

@@ -14,6 +14,7 @@ from fmhub.evaluation import difference, evaluate
 from fmhub.runs import folder as run_folder
 from fmhub.task import Setting, Task
 from fmhub.training.features import Features, untrained
+from fmhub.training.frozen import frozen
 from fmhub.training.member import Load, Member, Trained
 from fmhub.training.tables import join, of_split, prediction_table, storable, with_target
 
@@ -73,7 +74,10 @@ def _predictions(spec: Any, member: Member, load: Load) -> pa.Table:
     stem, head = member.fitted()
     parts = {name: member.splits[name] for name in ("train", "validation")}
     setting = Setting(**parts, catalogue=member.catalogue, head=head, seed=member.seed)
-    fitted = spec.fit(replace(setting, features=Features(member, load), untrained=partial(untrained, member, load)))
+    setting = replace(
+        setting, features=Features(member, load), untrained=partial(untrained, member, load), frozen=partial(frozen, member, load)
+    )
+    fitted = spec.fit(setting)
     blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name != "train"}
     return join(
         [prediction_table(member.splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()]

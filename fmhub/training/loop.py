@@ -43,7 +43,7 @@ def fit(
     Goes on from `checkpoint` where that file exists. Raises `FmhubError` when the loss is no longer a number.
     """
     recipe, named = network.recipe, trainable(network)
-    optimiser = _optimiser(named, recipe)
+    optimiser = optimiser_of(named, recipe)
     stepper = AcceleratedOptimizer(optimiser, scaler=accelerator.scaler)
     names = [name for group in optimiser.param_groups for name in group["names"]]
     plan = Schedule(train.encoded.lengths, recipe)
@@ -162,7 +162,7 @@ def step_gradients(
     return total, weight
 
 
-def _optimiser(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def optimiser_of(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); vectors (biases, norms) do not decay."""
     groups: list[dict[str, Any]] = []
     for decay in (True, False):

@@ -10,9 +10,9 @@ from fmhub.evaluation.baselines.series import Har, Label, Momentum, Persistence,
 from fmhub.evaluation.baselines.simple import Majority, Mean
 from fmhub.evaluation.baselines.tabular import TableBoosting, TableLinear
 from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
-from fmhub.evaluation.baselines.untrained import Untrained
+from fmhub.evaluation.baselines.untrained import FrozenHead, Untrained
 
 __all__ = [
-    "Ease", "FrozenLogistic", "Har", "ItemKNN", "Label", "Majority", "Mean", "Momentum", "Persistence", "Popularity", "SeriesBoosting",
-    "TableBoosting", "TableLinear", "TfidfLogistic", "TfidfRidge", "Untrained", "WindowedMarkov",
+    "Ease", "FrozenHead", "FrozenLogistic", "Har", "ItemKNN", "Label", "Majority", "Mean", "Momentum", "Persistence", "Popularity",
+    "SeriesBoosting", "TableBoosting", "TableLinear", "TfidfLogistic", "TfidfRidge", "Untrained", "WindowedMarkov",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The backbone as it came, through the task's own stem and head: what training has to be better than."""
+"""The backbone as it came, through the task's own stem and head: what training it has to be better than."""
 
 from __future__ import annotations
 
@@ -29,9 +29,22 @@ class Untrained:
 
 
 @dataclass(frozen=True)
+class FrozenHead:
+    """The task's head on frozen features, trained as the task says: what the adapter adds is the difference."""
+
+    name: str = "frozen-head"
+
+    def fit(self, setting: Setting) -> FittedUntrained:
+        """Raises `UsageError` outside of a run."""
+        if setting.frozen is None:
+            raise UsageError("A head on frozen features needs the run's own network: the setting has none.")
+        return FittedUntrained(setting.frozen())
+
+
+@dataclass(frozen=True)
 class FittedUntrained:
     said: Callable[[pa.Table], dict[str, Any]]
 
     def predict(self, rows: pa.Table) -> dict[str, Any]:
-        """What the untouched network says."""
+        """What the network of that backbone says."""
         return self.said(rows)

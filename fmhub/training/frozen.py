@@ -1,0 +1,81 @@
+"""The run's own head on the untouched backbone, trained by itself: what training the backbone adds to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from fmhub.backbones.adapter import trainable
+from fmhub.evaluation import metrics
+from fmhub.evaluation.metrics.columns import columns
+from fmhub.recipe import override
+from fmhub.training.loop import Schedule, optimiser_of, predict, step_gradients
+from fmhub.training.member import Load, Member
+from fmhub.training.network import Network, Part
+from fmhub.training.prefix import frozen_below, open_or_fill
+
+
+@dataclass
+class Alone:
+    """What the loop asks of an Accelerator, where one process works by itself: baselines are the first rank's alone."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    process_index: int = 0
+    num_processes: int = 1
+    autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
+    """See `fmhub.task.Setting.frozen`: the task's recipe without an adapter; the best validation reading is kept."""
+    stem, head = member.fitted()
+    recipe = override(member.task.recipe, {"lora.layers": "head", "augment": 0.0, "seed": member.seed})
+    network, alone = Network(load(), stem, head, recipe, member.known), Alone()
+    start, _ = frozen_below(network)
+
+    def part(table: pa.Table, *, targets: bool) -> Part:
+        made = network.prepare(table, targets=targets)
+        if start:
+            made.prefix = open_or_fill(network, made.encoded, fingerprint=member.fingerprint, start=start, say=lambda line: None)
+        return made
+
+    train, held = (part(member.splits[name], targets=True) for name in ("train", "validation"))
+    said = partial(predict, network, accelerator=alone)
+    _fit(network, train, lambda: _score(member, held, said(held)), alone)
+    return lambda rows: said(part(rows, targets=False))
+
+
+def _fit(network: Network, train: Part, judge: Callable[[], float], alone: Any) -> None:
+    """`fmhub.training.loop.fit` without checkpoints: leaves the network at its best reading."""
+    named, recipe = trainable(network), network.recipe
+    optimiser, plan = optimiser_of(named, recipe), Schedule(train.encoded.lengths, recipe)
+    best, kept = -float("inf"), {name: parameter.detach().clone() for name, parameter in named.items()}
+    for step in range(plan.total):
+        network.train()
+        for group in optimiser.param_groups:
+            group["lr"] = plan.lr(step)
+        step_gradients(network, train, plan, step, alone, list(named.values()))
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if step + 1 in plan.readings and (score := judge()) > best:
+            best, kept = score, {name: parameter.detach().clone() for name, parameter in named.items()}
+    with torch.no_grad():
+        for name, tensor in kept.items():
+            named[name].copy_(tensor)
+
+
+def _score(member: Member, held: Part, said: dict[str, Any]) -> float:
+    ranking = metrics.get(member.task.metrics[0])
+    table = {"id": held.table["id"].to_pylist(), "target": held.table["target"].to_pylist(), **said}
+    value = ranking.score(columns(table), getattr(member.task.head, "labels", None))
+    return value if ranking.direction == "max" else -value
