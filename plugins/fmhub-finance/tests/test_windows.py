@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from fmhub_finance import samples
-from fmhub_finance.windows import Windows
+from fmhub_finance.windows import Variance, Windows
 
 from fmhub import DataError, UsageError, data, stems
 from fmhub.task import Known
@@ -135,6 +135,8 @@ def test_pauses_and_splits_are_not_gone_across():
         (lambda table: changed(table, 4, time=None), "row 5 of 400 has no time"),
         (lambda table: changed(table, 4, time="2012-01-02"), "rows 1 and 5 are both price of 2012-01-02: one price a day"),
         (lambda table: changed(table, 4, time="May 5"), "its time is no ISO date"),
+        (lambda table: table.set_column(0, "time", pa.array(range(400))), r"its time holds numbers \(0\)"),
+        (lambda table: changed(table, 4, time="2912-01-02"), "row 5 of 400 has a day that lies in the future"),
         (
             lambda table: table.set_column(0, "time", pa.array([f"{day}T00:00:00+02:00" for day in table["time"].to_pylist()])),
             "carry a time zone",
@@ -165,3 +167,7 @@ def test_ones_own_prices(tmp_path):
         own.opened(str(path), {}, "other.csv", None)
     with pytest.raises(UsageError, match="prices have time="):
         own.opened(str(path), {"text": "Close"}, None, None)
+
+
+def test_a_level_is_said_as_volatility():
+    assert Variance().readable(2 * np.log(0.01)) == "1.00% a day, 15.9% a year"

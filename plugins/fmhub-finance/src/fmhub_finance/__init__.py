@@ -11,7 +11,7 @@ from fmhub.evaluation.metrics.decisions import cost
 from fmhub.recipe import Lora
 from fmhub.task import Reads
 from fmhub_finance import credit, loans, prices, samples
-from fmhub_finance.windows import Windows
+from fmhub_finance.windows import Variance, Windows
 
 fmhub_api = (1, 0)
 
@@ -67,7 +67,7 @@ def fmhub_tasks() -> Iterator[Task]:
         name="volatility-level",
         title="How much will the next five days move? (S&P 500)",
         summary="The log of the mean squared daily return of the next 5 days; tested from 2015 on, 20 stocks apart.",
-        head=heads.Regression(reads=TWO_LAYERS),
+        head=Variance(reads=TWO_LAYERS),
         metrics=("r2", "rmse", "mae", "spearman"),
         baselines=(
             baselines.Mean(), baselines.Persistence(), baselines.Persistence(22, name="month"), baselines.Har(), baselines.SeriesBoosting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -96,14 +97,18 @@ def _series(table: pa.Table) -> Iterator[One]:
 def _days(column: pa.ChunkedArray) -> np.ndarray:
     """Days since 1970."""
     text = pa.types.is_string(column.type)
+    if not text and not pa.types.is_temporal(column.type):
+        raise DataError(f"its time holds numbers ({column[0].as_py()!r}): give dates (2024-05-31).")
     if getattr(column.type, "tz", None) or (text and pc.any(pc.match_substring_regex(column, ZONE)).as_py()):
         raise DataError("its times carry a time zone: give the exchange's own dates (2024-05-31), for a shifted one is another day.")
     _refuse(np.array(pc.is_null(column)), "no time")
     try:
         stamps = column.cast(pa.timestamp("us")).cast(pa.date32()) if not pa.types.is_date32(column.type) else column
-        return np.array(stamps.cast(pa.int32())).astype(np.int64)
+        days = np.array(stamps.cast(pa.int32())).astype(np.int64)
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"its time is no ISO date ({str(error)[:80]}).") from None
+    _refuse(days > time.time() / 86_400 + 1, "a day that lies in the future")
+    return days
 
 
 def _prices(column: pa.ChunkedArray) -> np.ndarray:

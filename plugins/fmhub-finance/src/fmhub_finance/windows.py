@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fmhub import UsageError
+from fmhub import UsageError, heads
 from fmhub.data import Splits
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from fmhub.data import Data
     from fmhub.task import StemSpec
 
@@ -50,3 +53,13 @@ class Windows:
             raise UsageError(f"--columns {unknown[0]}=...: prices have time=, close= and, where there are several, series=.")
         source = replace(data.open(reference), columns=tuple(roles.items()))
         return replace(self, prices=source, cutoffs=None, series=None)
+
+
+@dataclass(frozen=True)
+class Variance(heads.Regression):
+    """The log of a mean squared daily return; `predict` says the volatility that it stands for."""
+
+    def readable(self, prediction: float, catalogue: pa.Table | None = None) -> str:
+        """Its root a day, and a year of 252 days."""
+        daily = math.exp(float(prediction) / 2)
+        return f"{daily:.2%} a day, {daily * math.sqrt(252):.1%} a year"
