@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -33,7 +34,8 @@ class Finding:
 
 def examine(*, device: bool = True) -> Iterator[Finding]:
     """Every finding, one by one. `device` asks torch, which takes seconds, in a process of its own."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_versions, *([_device] if device else []), _home, _plugins, _weights, _board, _network]
+    asked = [_device] if device else []
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, *asked, _home, _plugins, _weights, _data, _cache, _board, _network]
     for check in checks:
         try:
             yield from check()
@@ -98,16 +100,63 @@ def _weights() -> Iterator[Finding]:
             yield Finding(f"backbone {name}", not wrong, "; ".join(wrong) or "every hash is right", f"delete {place}: it is fetched again")
 
 
+def _data() -> Iterator[Finding]:
+    """Every data set that was fetched, read in full and compared with the hashes that its folder is named by."""
+    from fmhub import artifacts
+
+    found = list(artifacts.kept("data"))
+    wrong = [(name, place) for name, place, whole in found if not whole]
+    for name, place in wrong:
+        yield Finding(f"data {name}", False, f"{place} is not whole, or was changed", f"delete {place}: it is fetched again")
+    if not wrong:
+        yield Finding("data", bool(found) or None, f"{len(found)} fetched sets, every hash is right" if found else "nothing fetched yet")
+
+
+def _cache() -> Iterator[Finding]:
+    """What frozen layers said, kept for later runs: a damaged cache is built again, and until then takes room for nothing."""
+    from fmhub.training import cached
+
+    folders = [path for path in sorted(cached.root().glob("*")) if path.is_dir() and not path.name.startswith(".")]
+    size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+    wrong = []
+    for folder in folders:
+        try:
+            cached.meta_of(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            wrong.append(folder)
+            yield Finding("cache", False, f"{folder} is damaged: {error}", f"delete {folder}: it is built again")
+    if not wrong:
+        told = f"{len(folders)} caches of frozen layers, {size / 1e6:,.0f} MB, every hash is right" if folders else "empty"
+        yield Finding("cache", bool(folders) or None, told)
+
+
 def _board() -> Iterator[Finding]:
-    if not os.environ.get("FMHUB_DATABASE") and not (home() / "board.sqlite").exists():
+    file = home() / "board.sqlite"
+    if not os.environ.get("FMHUB_DATABASE") and not file.exists():
         yield Finding("board", None, "no runs on it yet")
         return
     from fmhub.leaderboard import store
 
+    mend = "restore it from a backup, or move the file away to begin anew"
     try:
+        if not os.environ.get("FMHUB_DATABASE"):
+            _read_through(file)
         yield Finding("board", True, f"opens, {len(store.board())} tasks")
     except FmhubError as error:
-        yield Finding("board", False, str(error), "restore it from a backup, or move the file away to begin anew")
+        yield Finding("board", False, str(error), mend)
+
+
+def _read_through(file: Path) -> None:
+    """Have SQLite look at every page, which opening does not. Raises `FmhubError`."""
+    import sqlite3
+
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.Error as error:
+        answer = str(error)
+    if answer != "ok":
+        raise FmhubError(f"{file} is damaged: {' '.join(str(answer).split())}.")
 
 
 def _network() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -77,6 +78,45 @@ def test_weights_with_one_byte_changed(home: Path, findings: Callable[..., dict[
     row = findings(1, "--quick")["backbone minilm-l6"]
     assert "config.json is not the promised file" in str(row["detail"])
     assert "model.safetensors is missing" in str(row["detail"])
+
+
+def test_fetched_data_of_which_a_byte_was_changed(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    from fmhub import artifacts
+
+    files = tuple(artifacts.File(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("a.csv", "below/b.csv"))
+    place = artifacts.derive(artifacts.Artifact("made-up", files, ()), lambda: {file.name: file.name.encode() for file in files})
+    assert findings(0, "--quick")["data"]["detail"] == "1 fetched sets, every hash is right"
+    (place / "below" / "b.csv").write_text("below/c.csv")
+    row = findings(1, "--quick")["data made-up"]
+    assert str(place) in str(row["detail"]) and "it is fetched again" in str(row["mend"])
+    (place / "below" / "b.csv").unlink()
+    assert findings(1, "--quick")["data made-up"]["ok"] is False
+
+
+def test_a_damaged_cache(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    folder = home / "cache" / "prefix" / ("0" * 32)
+    folder.mkdir(parents=True)
+    (folder / "states").write_bytes(b"12")
+    (folder / "index").write_bytes(b"3")
+    meta = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("states", "index")}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert "1 caches of frozen layers" in str(findings(0, "--quick")["cache"]["detail"])
+    (folder / "states").write_bytes(b"11")
+    row = findings(1, "--quick")["cache"]
+    assert "states is not what was written" in str(row["detail"]) and "it is built again" in str(row["mend"])
+
+
+def test_a_board_with_a_page_of_nonsense(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    """It still opens; only reading it through shows what is wrong."""
+    from fmhub.leaderboard import store
+
+    store.board()
+    path = home / "board.sqlite"
+    assert path.is_file() and findings(0, "--quick")["board"]["ok"] is True
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 3 + 100] = b"x" * 100
+    path.write_bytes(content)
+    assert findings(1, "--quick")["board"]["ok"] is False
 
 
 def test_a_home_that_is_a_file(

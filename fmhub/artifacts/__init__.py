@@ -23,7 +23,7 @@ from fmhub.artifacts.sources import Debian, Hub, Local, NoAnswer, Npm, Source, W
 from fmhub.errors import FetchError, FmhubError, UntrustedFile, UsageError
 from fmhub.home import atomic, home, make_folder, offline, valid_name
 
-__all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check", "derive", "fetch", "folder", "members", "sha256"]
+__all__ = ["Artifact", "Debian", "File", "Hub", "Local", "Npm", "Wheel", "check", "derive", "fetch", "folder", "kept", "members", "sha256"]
 
 LARGEST = 1 << 35
 """Bytes of the largest file whose size a card does not give (32 GiB)."""
@@ -117,6 +117,17 @@ def check(artifact: Artifact) -> list[str]:
         elif sha256(path) != file.sha256:
             problems.append(f"{path} is not the promised file (sha256 differs)")
     return problems
+
+
+def kept(kind: Literal["backbones", "data"]) -> Iterator[tuple[str, Path, bool]]:
+    """Every folder of the home that holds an artifact: its name, where it is, and whether its files are the promised ones, whose
+    names and hashes make the folder's own name."""
+    for place in sorted((home() / kind).glob("*/*")):
+        if place.is_dir() and re.fullmatch(r"[0-9a-f]{12}", place.name):
+            names = sorted(path for path in place.rglob("*") if path.is_file())
+            files = [File(path.relative_to(place).as_posix(), sha256(path)) for path in names if not path.name.startswith(".")]
+            whole = bool(files) and Artifact(valid_name(place.parent.name, "Artifact"), tuple(files), ()).sha256[:12] == place.name
+            yield place.parent.name, place, whole
 
 
 def sha256(path: Path) -> str:

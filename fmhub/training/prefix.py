@@ -23,8 +23,10 @@ import torch
 
 from fmhub.backbones.products import fast_products
 from fmhub.errors import UsageError
-from fmhub.home import home, make_folder, strict_json
+from fmhub.home import make_folder
 from fmhub.training.batching import evaluation_batches
+from fmhub.training.cached import PARTS, meta_of
+from fmhub.training.cached import root as kept_caches
 
 if TYPE_CHECKING:
     from fmhub.task import Encoded
@@ -90,7 +92,7 @@ def open_or_fill(
     """
     identity = {**_identity(network, encoded, fingerprint, start), "exact": exact}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    root = make_folder(root or home() / "cache" / "prefix")
+    root = make_folder(root or kept_caches())
     folder = root / key
     with _locked(root / f".{key}.lock"):
         found = _open(folder, start, say)
@@ -178,11 +180,7 @@ def _open(folder: Path, start: int, say: Say) -> Prefix | None:
     if not folder.exists():
         return None
     try:
-        meta = strict_json((folder / "meta.json").read_bytes())
-        for name in ("states", "index"):
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != meta[name]:
-                    raise ValueError(f"{name} is not what was written")
+        meta = meta_of(folder)
         index = np.fromfile(folder / "index", dtype=np.int64).reshape(2, meta["rows"])
         states = np.memmap(folder / "states", dtype=np.dtype(meta["dtype"]), mode="r").reshape(-1, meta["width"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -245,7 +243,7 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
         os.fsync(file.fileno())
     (folder / "index").write_bytes(index.tobytes())
     meta: dict[str, Any] = {"rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "identity": identity}
-    for name in ("states", "index"):
+    for name in PARTS:
         with (folder / name).open("rb") as file:
             meta[name] = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
