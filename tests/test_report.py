@@ -130,6 +130,19 @@ def test_a_regressor_s_page_has_residuals_and_no_confusion(tmp_path):
     assert "not to be told apart from majority" in page.words
 
 
+@pytest.mark.parametrize("number", [True, False])
+def test_of_examples_with_a_date_the_course_is_drawn(tmp_path, number):
+    table = rows(number=number)
+    dated = [f"made-up {2010 + row // 36}-{row // 3 % 12 + 1:02}-0{row % 3 + 1}" for row in range(len(table))]
+    metrics, labels = (("mae", "r2"), None) if number else (("f1_macro", "accuracy"), ("neg", "pos"))
+    page = Page(write(make(tmp_path / "run", table.set_column(0, "id", pa.array(dated)), metrics=metrics, labels=labels)))
+    assert "In the order of time" in page.headings and ("value" if number else "share pos") in page.words
+    drawn = [points["points"].split() for name, points in page.tags if name == "polyline" and len(points["points"].split()) == 40]
+    assert len(drawn) == 2, "predicted and true, one point a month of three rows"
+    few = table.slice(0, 10).set_column(0, "id", pa.array(dated[:10]))
+    assert "In the order of time" not in Page(write(make(tmp_path / "few", few, metrics=metrics, labels=labels))).headings
+
+
 def test_of_an_error_the_smaller_one_is_called_better(tmp_path):
     ours = rows(number=True)
     theirs = ours.set_column(5, "prediction", pa.array(np.zeros(len(ours))))

@@ -125,6 +125,14 @@ def test_what_a_person_types_is_a_row(people):
         stem.typed("thirty")
 
 
+def test_a_category_that_training_never_had_is_refused_where_it_was_typed(people):
+    stem = stems.Table().fit(Known(train=people))
+    with pytest.raises(DataError, match=r"Column 'job': training had no 'bakr'. Did you mean baker\? It had: baker; miner.") as caught:
+        stem.typed("age=30; job=bakr")
+    assert "\n" not in str(caught.value)
+    assert stem.typed({"job": "pilot"})["job"] == "pilot", "of a table that somebody has, it gets the place of what was never seen"
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

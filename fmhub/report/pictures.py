@@ -14,6 +14,7 @@ from fmhub.report import svg
 from fmhub.report.markup import Markup, join, table, tag, text
 from fmhub.report.run import Run
 from fmhub.report.sheet import sheet
+from fmhub.report.timeline import timeline
 
 MOST_LABELS = 20
 MOST_SLICES = 40
@@ -224,6 +225,7 @@ PICTURES = (
     Picture("Score by training size", frozenset(), size_curve),
     Picture("Scores by group", frozenset(), by_group),
     Picture("Confusion matrix", frozenset({"labels"}), confusion),
+    Picture("In the order of time", frozenset({"targets"}), timeline),
     Picture("Residuals", frozenset({"numbers"}), residuals, wide=True),
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
     Picture("Decisions", frozenset({"labels", "scores"}), decisions),

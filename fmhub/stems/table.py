@@ -70,10 +70,18 @@ class Table:
         return replace(fitted, centre=tuple(raw.mean(0).tolist()), scale=tuple(scale.tolist()))
 
     def typed(self, value: Any, catalogue: pa.Table | None = None) -> Mapping[str, Any]:
-        """A row from what a person types: `age=45; purpose=car`, or JSON; a column that is not named is missing."""
+        """A row from what a person types: `age=45; purpose=car`, or JSON; a column that is not named is missing.
+
+        A category that training never had is refused by name, for it is mostly a slip of the pen; a mapping may hold one.
+        """
         row = _pairs(value) if isinstance(value, str) else dict(value)
         if unknown := next((name for name in row if name not in self.fields), None):
             raise DataError(f"Unknown column {unknown!r}.{nearest(unknown, self.fields)} Columns: {', '.join(self.fields)}.")
+        for name, known in self.categories if isinstance(value, str) else ():
+            told = None if row.get(name) is None else str(row[name]).strip()
+            if told and told not in known:
+                known_ones = "; ".join(known[:8]) + ("; ..." if len(known) > 8 else "")
+                raise DataError(f"Column {name!r}: training had no {told!r}.{nearest(told, known)} It had: {known_ones}.")
         return {name: row.get(name) for name in self.fields}
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
