@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fmhub import DataError, UsageError, data
+from fmhub import DataError, Recipe, UsageError, data, heads
 from fmhub.stems import pictures as reader
 
 BOXES = {"a.png": [("cat", [10, 20, 30, 40]), ("dog", [0, 0, 64, 48])], "b.png": [("dog", [5, 5, 25, 45])], "c.png": []}
 """Pictures of 64 x 48 pixels."""
 
 
-def pictures(folder: Path, names=BOXES) -> Path:
+def pictures(folder: Path, names=BOXES, first=0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
+    for number, name in enumerate(names, first):
         pixels = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
     return folder
@@ -202,3 +202,20 @@ def test_raw_pictures_are_read_back(tmp_path):
     colours = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     assert (np.asarray(reader.whole(reader.raw(colours), "x")) == colours).all()
     assert reader.size(reader.raw(colours), "x") == (4, 3)
+
+
+def test_a_label_that_the_test_part_alone_has_is_named(tmp_path):
+    for part, labels in (("train", {}), ("test", {"cat": "bird"})):
+        found = {f"{part}-{name}": [(labels.get(label, label), box) for label, box in some] for name, some in BOXES.items()}
+        coco(pictures(tmp_path / part, found, first=10 * len(labels)), found)
+    splits = boxes.Boxes(data.rows(lambda: None)).opened(str(tmp_path), {}, None, None).load()
+    head = heads.Detection().fit(splits.known(), Recipe())
+    with pytest.raises(DataError, match=r"Row test/test-a\.png: label 'bird' is not one that was trained on\. Labels: .*dog"):
+        head.targets(splits.tables["test"])
+
+
+def test_an_empty_folder_says_what_belongs_into_it(tmp_path):
+    with pytest.raises(DataError, match=r"has no boxes: neither COCO \.json, nor Pascal VOC \.xml, nor YOLO labels/\*\.txt"):
+        boxes.read(str(tmp_path))
+    with pytest.raises(DataError, match="is neither a folder nor a COCO"):
+        boxes.read(str(tmp_path / "nowhere"))
