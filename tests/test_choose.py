@@ -122,7 +122,7 @@ def test_the_real_stopwatch_measures_and_leaves_nothing_behind(toy, home):
     tried = record["decisions"]["tried"]
     assert [row["layers"] for row in tried] == ["all", "last:2", "last:1"] and all(row["examples_per_second"] > 10 for row in tried)
     assert record["recipe"]["epochs"] == 0.01 and record["saved"]["step"] == 1
-    assert len(list((home / "cache" / "prefix").glob("[!.]*"))) == 2, "the run's own train and validation parts only"
+    assert len(list((home / "cache" / "prefix").glob("[!.]*"))) == 3, "the run's own train, validation and test parts only"
 
 
 def test_fast_takes_the_fewest_layers_and_says_what_it_gave_up(toy, monkeypatch):
