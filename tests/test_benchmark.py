@@ -1,7 +1,8 @@
-"""The benchmark itself: one tiny round of it ends with a table."""
+"""The benchmarks themselves: one tiny round of each ends with its table."""
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +19,10 @@ def test_a_tiny_round_runs_both_sides_on_the_same_rows(weights):
     lines = done.stdout.splitlines()
     assert [line[:10].strip() for line in lines[1:4]] == ["trainer", "all layers", "last 2"]
     assert "1.00x" in lines[1] and "sgemm peak" in lines[4]
+
+
+def test_a_tiny_round_of_the_loop_beside_a_bare_one(tiny, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    loop = runpy.run_path(str(SCRIPT.with_name("loop.py")))
+    ratio = loop["main"]([str(tiny), "--rows", "64", "--rounds", "1"])
+    assert ratio > 0 and f"{ratio:.3f} of a bare one's" in capsys.readouterr().out
