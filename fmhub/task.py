@@ -99,6 +99,8 @@ class Setting(Known):
     seed: int = 0
     features: Callable[[pa.Table], np.ndarray] | None = None
     """(rows, 2 * width) float32: what the run's own backbone, untouched, says of rows: its first token beside the mean of all."""
+    tokenizer: Callable[[], Any] | None = None
+    """The raw tokenizer of the run's own backbone."""
     untrained: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
     """From changes of the recipe to what the run's own stem, backbone and head say of rows before any training."""
     frozen: Callable[[], Callable[[pa.Table], dict[str, Any]]] | None = None

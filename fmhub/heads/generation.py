@@ -1,8 +1,8 @@
-"""Writing token after token with any decoder that keeps a cache: greedy search, and beam search over whole answers."""
+"""Writing token after token with any decoder that keeps a cache: greedy search, beam search over whole answers, drawing at random."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,34 @@ def search(
     best = means.argmax(1)
     answers = zip(words[first, best].tolist(), means[first, best].tolist(), strict=True)
     return [Written(answer[: answer.index(end)] if end in answer else answer, score) for answer, score in answers]
+
+
+@torch.no_grad()
+def sample(
+    step: Step, cache: Cache, prompt: torch.Tensor, *, end: int, most: int, temperature: float, top: float, keys: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Tokens drawn after every row of `prompt` (rows, n), up to `end` or `most`: probabilities to the power of 1 / `temperature`,
+    of the likeliest ones that sum to `top`. `keys` seed each row on its own, so that its neighbours change nothing.
+    """
+    import numpy as np
+
+    randoms = [np.random.default_rng(list(key)) for key in keys]
+    words: list[list[int]] = [[] for _ in randoms]
+    tokens = prompt
+    for _ in range(most):
+        logp, cache = step(tokens, cache)
+        likely, order = (logp.float() / temperature).softmax(-1).cpu().double().sort(dim=-1, descending=True)
+        likely[likely.cumsum(-1) - likely >= top] = 0  # the first one always stays
+        reach = likely.cumsum(-1)
+        drawn = torch.tensor([random.random() for random in randoms], dtype=torch.float64) * reach[:, -1]
+        last = order.gather(1, torch.searchsorted(reach, drawn[:, None], right=True).clamp(max=order.shape[1] - 1))
+        for row, token in zip(words, last.flatten().tolist(), strict=True):
+            if end not in row:
+                row.append(token)
+        if all(end in row for row in words):
+            break
+        tokens = last.to(prompt.device)
+    return [row[: row.index(end)] if end in row else row for row in words]
 
 
 def take(cache: Cache, rows: torch.Tensor) -> Cache:

@@ -8,13 +8,14 @@ from fmhub.errors import UsageError
 from fmhub.stems.audio import Audio
 from fmhub.stems.image import Image
 from fmhub.stems.passage import Passage
+from fmhub.stems.prose import Prose
 from fmhub.stems.sequence import Events
 from fmhub.stems.series import Series
 from fmhub.stems.table import Rows, Table
 from fmhub.stems.text import Text
 from fmhub.task import StemSpec
 
-__all__ = ["Audio", "Events", "Image", "Passage", "Rows", "Series", "Table", "Text", "own"]
+__all__ = ["Audio", "Events", "Image", "Passage", "Prose", "Rows", "Series", "Table", "Text", "own"]
 
 _OWN: dict[str, tuple[StemSpec, str]] = {
     "text": (Text(), "tokenizer.json"),

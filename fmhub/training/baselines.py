@@ -77,7 +77,7 @@ def _predictions(spec: Any, member: Member, load: Load) -> pa.Table:
     setting = replace(
         setting, features=Features(member, load), untrained=partial(untrained, member, load), frozen=partial(frozen, member, load)
     )
-    fitted = spec.fit(setting)
+    fitted = spec.fit(replace(setting, tokenizer=lambda: load().tokenizer()))
     blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name != "train"}
     return join(
         [prediction_table(member.splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()]

@@ -14,7 +14,7 @@ from fmhub.errors import UsageError, nearest
 
 Converter = Callable[[Mapping[str, Path]], dict[str, bytes]]
 
-CONVERTERS = {"dinov2-onnx": "dinov2", "whisper-ctranslate2": "ctranslate2"}
+CONVERTERS = {"dinov2-onnx": "dinov2", "llama-gguf": "llama_gguf", "whisper-ctranslate2": "ctranslate2"}
 """Name in a card -> module of this room whose `convert` it is."""
 
 

@@ -22,20 +22,27 @@ NAMES = {
     "ffn_norm": "post_attention_layernorm",
 }  # fmt: skip
 WHOLE = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
+KIND = ("llama", "gpt2", "smollm")
+"""The network, the kind of its tokenizer (byte pairs) and how that cuts text before it: digits one by one, then as GPT-2 does."""
 SPECIAL = 3
 """The type of a token that is the model's own."""
 
 
 def convert(files: Mapping[str, Path]) -> dict[str, bytes]:
-    """config.json, tokenizer.json and model.safetensors (float16) of `model.gguf`. Raises `UntrustedFile` for another kind of model."""
+    """config.json, tokenizer.json and model.safetensors (float16) of the one file. Raises `UntrustedFile` for another kind of model."""
     try:
         import gguf
     except ImportError:
         raise FmhubError("This backbone comes as GGUF, which needs gguf: pip install 'fmhub[gguf]'.") from None
-    reader: Any = gguf.GGUFReader(files["model.gguf"])
-    told = {name: field.contents() for name, field in reader.fields.items()}
-    if told.get("general.architecture") != "llama" or told.get("tokenizer.ggml.model") != "gpt2":
-        raise UntrustedFile(f"model.gguf is of kind {told.get('general.architecture')!r}: only Llama's with byte pairs are known.")
+    ((file, path),) = files.items()
+    try:
+        reader: Any = gguf.GGUFReader(path)
+        told = {name: field.contents() for name, field in reader.fields.items()}
+    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
+        raise UntrustedFile(f"{file} is not a GGUF file that can be read: {str(error)[:100]}.") from None
+    found = tuple(str(told.get(key)) for key in ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre"))
+    if found != KIND:
+        raise UntrustedFile(f"{file} is of kind {', '.join(found)}: only {', '.join(KIND)} is known.")
     heads = {"attn_q": int(told["llama.attention.head_count"]), "attn_k": int(told["llama.attention.head_count_kv"])}
     state = {}
     for tensor in reader.tensors:
@@ -48,7 +55,7 @@ def convert(files: Mapping[str, Path]) -> dict[str, bytes]:
             name = f"layers.{number}.{NAMES[kind]}.weight"
             array = turned(array, heads[kind]) if kind in heads else array
         else:
-            raise UntrustedFile(f"model.gguf: tensor {tensor.name!r} is none of a Llama's with tied embeddings.")
+            raise UntrustedFile(f"{file}: tensor {tensor.name!r} is none of a Llama's with tied embeddings.")
         state[name] = array.astype(np.float16)
     texts = {"config.json": config(told), "tokenizer.json": tokenizer(told)}
     return {"model.safetensors": to_bytes(state), **{name: (json.dumps(text) + "\n").encode() for name, text in texts.items()}}
@@ -67,7 +74,7 @@ def config(told: Mapping[str, Any]) -> dict[str, Any]:
         "intermediate_size": int(told["llama.feed_forward_length"]), "num_hidden_layers": int(told["llama.block_count"]),
         "num_attention_heads": int(told["llama.attention.head_count"]), "num_key_value_heads": int(told["llama.attention.head_count_kv"]),
         "max_position_embeddings": int(told["llama.context_length"]), "rope_theta": float(told["llama.rope.freq_base"]),
-        "rms_norm_eps": float(np.float32(told["llama.attention.layer_norm_rms_epsilon"]).round(12)),
+        "rms_norm_eps": round(float(told["llama.attention.layer_norm_rms_epsilon"]), 12),
         "bos_token_id": int(told["tokenizer.ggml.bos_token_id"]), "eos_token_id": int(told["tokenizer.ggml.eos_token_id"]),
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ the same columns.
 """
 
 from fmhub.evaluation.baselines.items import Ease, ItemKNN, Popularity, WindowedMarkov
+from fmhub.evaluation.baselines.ngrams import NGram
 from fmhub.evaluation.baselines.probe import FrozenLogistic
 from fmhub.evaluation.baselines.series import Har, Label, Momentum, Persistence, SeriesBoosting
 from fmhub.evaluation.baselines.simple import Majority, Mean

@@ -14,6 +14,7 @@ __all__ = ["Columns", "Labels", "Metric", "as_evaluate", "get", "names"]
 _ROOMS = {
     "detection": ("ap50", "ap75", "map"),
     "classification": ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc"),
+    "likelihood": ("bits_per_byte", "next_token", "perplexity"),
     "probability": ("auc", "brier", "ece", "log_loss", "top3_accuracy", "top5_accuracy"),
     "ranking": ("coverage", "hr_1", "hr_10", "hr_5", "mrr", "ndcg_10"),
     "transcripts": ("cer", "wer", "wer_english", "wer_exact"),
