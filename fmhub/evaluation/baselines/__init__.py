@@ -14,6 +14,6 @@ from fmhub.evaluation.baselines.tfidf import TfidfLogistic, TfidfRidge
 from fmhub.evaluation.baselines.untrained import FrozenHead, Untrained
 
 __all__ = [
-    "Ease", "FrozenHead", "FrozenLogistic", "Har", "ItemKNN", "Label", "Majority", "Mean", "Momentum", "Persistence", "Popularity",
+    "Ease", "FrozenHead", "FrozenLogistic", "Har", "ItemKNN", "Label", "Majority", "Mean", "Momentum", "NGram", "Persistence", "Popularity",
     "SeriesBoosting", "TableBoosting", "TableLinear", "TfidfLogistic", "TfidfRidge", "Untrained", "WindowedMarkov",
 ]  # fmt: skip
