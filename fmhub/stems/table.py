@@ -72,12 +72,13 @@ class Table:
     def typed(self, value: Any, catalogue: pa.Table | None = None) -> Mapping[str, Any]:
         """A row from what a person types: `age=45; purpose=car`, or JSON; a column that is not named is missing.
 
-        A category that training never had is refused by name, for it is mostly a slip of the pen; a mapping may hold one.
+        A category that training never had is refused by name, for it is mostly a slip of the pen; JSON or a mapping may hold one.
         """
+        pairs = isinstance(value, str) and not value.lstrip().startswith("{")
         row = _pairs(value) if isinstance(value, str) else dict(value)
         if unknown := next((name for name in row if name not in self.fields), None):
             raise DataError(f"Unknown column {unknown!r}.{nearest(unknown, self.fields)} Columns: {', '.join(self.fields)}.")
-        for name, known in self.categories if isinstance(value, str) else ():
+        for name, known in self.categories if pairs else ():
             told = None if row.get(name) is None else str(row[name]).strip()
             if told and told not in known:
                 known_ones = "; ".join(known[:8]) + ("; ..." if len(known) > 8 else "")
