@@ -175,7 +175,10 @@ class HeadSpec(Protocol):
 
 
 class BaselineSpec(Protocol):
-    """A classical method, run through the same split and the same evaluator."""
+    """A classical method, run through the same split and the same evaluator.
+
+    It may also have `unread`, the parts that it is not asked about (by default train alone).
+    """
 
     @property
     def name(self) -> str: ...

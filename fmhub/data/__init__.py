@@ -49,6 +49,8 @@ class Data:
     artifact: Artifact | None = None
     """Files that are fetched by hash at first use; paths are then inside its folder."""
     options: tuple[tuple[str, Any], ...] = ()
+    paths: tuple[str, ...] = ()
+    """Columns that name files, which may lie beside the one that lists them."""
     function: Callable[[], Any] | None = None
     version: str = "1"
 
@@ -133,7 +135,8 @@ def open(
         raise UsageError(f"--data {reference} and --test {test} are of different kinds.")
     kind = kinds.pop()
     options = (("binary", True), ("pattern", "*"), ("suffixes", suffixes)) if kind == "folder" and suffixes else ()
-    return Data(kind=kind, files=files, columns=tuple(columns.items()), fields=fields, options=options)
+    paths = tuple(columns.get(field, field) for field in fields) if suffixes else ()
+    return Data(kind=kind, files=files, columns=tuple(columns.items()), fields=fields, options=options, paths=paths)
 
 
 @dataclass(frozen=True)

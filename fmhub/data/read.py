@@ -46,6 +46,8 @@ def read(spec: Data) -> dict[str, pa.Table]:
                 raise DataError(f"There is no file or folder {name}.{nearest(path.name, near)}")
             try:
                 found = readers[spec.kind](path, **options)
+                if isinstance(found, pa.Table):
+                    found = beside(found, path.absolute().parent, spec.paths)
             except OSError as error:
                 raise DataError(f"{name} cannot be read: {error.strerror or error}.") from None
         if split and isinstance(found, dict):
@@ -67,6 +69,22 @@ def _located(spec: Data, name: str) -> Iterator[Path]:
             raise DataError(f"{name}: package {spec.package!r} has no data files ({error}).") from None
         with importlib.resources.as_file(resource) as path:
             yield path
+
+
+def beside(table: pa.Table, folder: Path, columns: tuple[str, ...]) -> pa.Table:
+    """`table` with the names in `columns` of files that lie in `folder` as whole paths; other names stay as they are."""
+    for name in columns:
+        kind = table.schema.field(name).type if name in table.column_names else pa.null()
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            found = [str(folder / value) if value and _is_file(folder / value) else value for value in table[name].to_pylist()]
+            table = table.set_column(table.column_names.index(name), name, pa.array(found, pa.string()))
+    return table
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # a name may be too long, or no name at all
+        return path.is_file()
+    return False
 
 
 def _rows(spec: Data) -> dict[str, pa.Table]:

@@ -10,12 +10,13 @@ from fmhub.errors import DataError, UsageError
 from fmhub.task import Reads
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import torch
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
-    from fmhub.task import Known
+    from fmhub.task import Encoded, Known
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Transcription:
     """A target and a prediction are texts, written token by token by the decoder of an encoder-decoder backbone.
 
     Trained on the true text so far (teacher forcing), decoded greedily or with `beams`. Where the stem makes several windows
-    of an example (`owner` in its batch), each is written on its own and the texts are joined; nothing is learnt from such an
-    example, since nobody says which window holds which words.
+    of an example (`windows` of its values, `owner` in its batch), each is written on its own and the texts are joined; nothing
+    is learnt from such an example, since nobody says which window holds which words.
     """
 
     prompt: Sequence[str] = ("<|startoftranscript|>", "<|notimestamps|>")
@@ -34,7 +35,7 @@ class Transcription:
     """What stands before the first word in the tokenizer's own texts."""
     beams: int = 1
     share: float = 0.2
-    """Tokens that are written for each of the encoder's states, at most, beyond 16."""
+    """Tokens that are written for each of the encoder's states of sound, at most, beyond 8: ten a second of Whisper's."""
     script: str = ""
     """The alphabet of most letters of every target, as Unicode names it (LATIN, CYRILLIC); empty for any."""
     reads: Reads = Reads("all")
@@ -56,6 +57,13 @@ class Transcription:
                     f"Row {name}: {texts[-1][:40]!r} is written in {strange.title()} letters; this task writes {self.script.title()} ones."
                 )
         return {"text": texts}
+
+    def learnable(self, encoded: Encoded) -> np.ndarray:
+        """(rows,) bool: which examples are one window, so that all of their words are in it."""
+        import numpy as np
+
+        windows = encoded.values.get("windows") if isinstance(encoded.values, dict) else None
+        return np.ones(len(encoded.lengths), bool) if windows is None else np.diff(windows) == 1
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
         """The backbone's decoder, in which every layer gets the recipe's adapter; see `fmhub.heads.writing.Writing`."""

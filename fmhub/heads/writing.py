@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fmhub.heads.transcription import Transcription
     from fmhub.recipe import Recipe
 
-SPARE = 16
-"""Tokens that may be written whatever the input's length."""
+SPARE = 8
+"""Tokens that may be written however short a sound is."""
 
 
 class Writing(nn.Module):
@@ -46,9 +46,10 @@ class Writing(nn.Module):
         self.longest = int(getattr(backbone.model.config, "max_target_positions", 0) or 512)
 
     def forward(self, features: Features) -> dict[str, Any]:
-        """What loss and search need: the encoder's `states` (windows, positions, width) and to which example each belongs."""
+        """What loss and search need: the `states` (windows, positions, width), how many are of sound, and whose each window is."""
         owner = features.batch.get("owner", torch.arange(len(features.x)))
-        return {"writing": self, "states": features.x, "owner": owner.to(features.x.device)}
+        real = torch.full((len(features.x),), features.x.shape[1]) if features.mask is None else features.mask.sum(1)
+        return {"writing": self, "states": features.x, "real": real, "owner": owner.to(features.x.device)}
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., width) -> (..., vocabulary), through the embedding of tokens, which is tied."""
@@ -74,17 +75,17 @@ class Writing(nn.Module):
     def texts(self, outputs: dict[str, Any]) -> list[str]:
         """One text an example: its windows' texts with a space between."""
         found: list[list[str]] = [[] for _ in range(int(outputs["owner"].max()) + 1)]
-        written = self.written(outputs["states"])
+        written = self.written(outputs["states"], outputs["real"])
         for owner, text in zip(outputs["owner"].tolist(), self.tokenizer.decode_batch(written), strict=True):
             found[owner].append(text.strip())
         return [" ".join(text for text in texts if text) for texts in found]
 
-    def written(self, states: torch.Tensor) -> list[list[int]]:
-        """The tokens of each of `states` (windows, positions, width)."""
-        most = min(self.longest - len(self.prompt), SPARE + round(self.spec.share * states.shape[1]))
+    def written(self, states: torch.Tensor, real: torch.Tensor) -> list[list[int]]:
+        """The tokens of each of `states` (windows, positions, width), no more than its `real` ones (windows,) leave time to say."""
+        room = [min(self.longest - len(self.prompt), SPARE + round(self.spec.share * count)) for count in real.tolist()]
         prompt = torch.tensor([self.prompt] * len(states), device=states.device)
-        found = search(self._step, (states, None), prompt, end=self.end, most=most, beams=self.spec.beams, taken=_taken)
-        return [one.tokens for one in found]
+        found = search(self._step, (states, None), prompt, end=self.end, most=max(room), beams=self.spec.beams, taken=_taken)
+        return [one.tokens[:most] for one, most in zip(found, room, strict=True)]
 
     def _step(self, tokens: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
         """See `fmhub.heads.generation.Step`; the cache is the encoder's states and transformers' own."""

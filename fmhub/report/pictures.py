@@ -11,6 +11,7 @@ import numpy as np
 from fmhub.evaluation import evaluate, slices
 from fmhub.evaluation.metrics.decisions import net_benefit
 from fmhub.report import svg
+from fmhub.report.aligned import worst_texts
 from fmhub.report.markup import Markup, join, table, tag, text
 from fmhub.report.run import Run
 from fmhub.report.sheet import sheet
@@ -80,8 +81,8 @@ def by_slice(run: Run) -> Markup | None:
     asked = run.record.get("groups") or {}
     for column in [name for name in run.extra if name not in asked]:
         values = {str(value) for value in run.columns[column] if value is not None}
-        if not 2 <= len(values) <= MOST_SLICES or run.metric is None:
-            continue
+        if not 2 <= len(values) <= min(MOST_SLICES, len(run.columns[column]) // 2) or run.metric is None:
+            continue  # names of single examples are no parts
         found = slices(run.columns, column, [run.metric], run.labels or None)
         parts += [tag("h3", column), score_rows({name: scores[run.record["primary"]] for name, scores in found.items()}, run)]
     return join(parts) if parts else None
@@ -233,4 +234,5 @@ PICTURES = (
     Picture("Contact sheet of mistakes", frozenset({"examples"}), sheet, wide=True),
     Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
     Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),
+    Picture("Worst mistakes", frozenset({"texts", "examples"}), worst_texts, wide=True),
 )

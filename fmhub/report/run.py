@@ -43,7 +43,7 @@ class Run:
 
     @property
     def holds(self) -> frozenset[str]:
-        """What the columns hold, which decides what is drawn: `targets`, and with them `examples`, `labels`, `numbers`, `scores`."""
+        """What the columns hold, which decides what is drawn: `targets`, then `examples`, `labels`, `numbers`, `scores` or `texts`."""
         prediction, scores = self.columns["prediction"], self.columns.get("scores")
         if any(value is None for value in self.columns.get("target", [None])):
             return frozenset()
@@ -52,6 +52,8 @@ class Run:
             found.add("labels")
             if scores is not None and scores.ndim == 2 and scores.shape[1] == len(self.labels):
                 found.add("scores")
+        elif prediction.dtype == object and all(isinstance(value, str) for value in (*prediction, *self.columns["target"])):
+            found.add("texts")
         return frozenset(found)
 
     @cached_property

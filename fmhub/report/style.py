@@ -34,6 +34,9 @@ td small{display:block}td,th{unicode-bidi:isolate}
 .key.c3{background:var(--c3)}.key.c4{background:var(--c4)}.key.c5{background:var(--c5)}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px}figure{margin:0}
 .sheet img{width:100%;height:auto;display:block;border-radius:4px}figcaption{font-size:.8rem;overflow-wrap:anywhere}
+.aligned{display:grid;grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:14px}
+.aligned img{width:100%;height:80px;border-radius:4px}
+.aligned b{font-weight:400;color:var(--quiet)}del{color:var(--bad)}ins{color:var(--c0);font-weight:600}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--page);padding:10px;border-radius:6px;font-size:.88rem}summary{cursor:pointer}
 @media (max-width:760px){main{grid-template-columns:minmax(0,1fr);padding:8px;gap:8px}header,section{padding:12px 14px}
 th,td{padding:4px 6px}.mini{width:96px}}

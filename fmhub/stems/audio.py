@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fmhub.errors import DataError, UsageError
@@ -52,12 +53,13 @@ class Audio:
 
         from fmhub.stems import sounds
 
-        settings = _settings(backbone)
-        rate, most = int(settings["sampling_rate"]), window(backbone, recipe) * int(settings["hop_length"])
+        frames, settings = window(backbone, recipe), _settings(backbone)
+        rate, most = int(settings["sampling_rate"]), frames * int(settings["hop_length"])
         column = next((name for name in (*self.fields, "path") if name in table.column_names), None)
         if column is None:
             raise DataError(f"There is no column {self.fields[0]!r} with sounds; there are {', '.join(table.column_names)}.")
-        found = sounds.decode(table.column(column).to_pylist(), [f"Row {name}" for name in table.column("id").to_pylist()], rate)
+        sources = table.column(column).to_pylist()
+        found = sounds.decode(sources, [_called(*one) for one in zip(table.column("id").to_pylist(), sources, strict=True)], rate)
         pieces, windows, cut = [], [0], 0
         for sound in found:
             parts = sounds.cuts(sound, most, rate) if self.whole else [(0, min(len(sound), most))]
@@ -66,7 +68,7 @@ class Audio:
             windows.append(len(pieces))
         ends, begins = np.cumsum([len(piece) for piece in pieces]), np.array(windows)
         values = {"sound": np.concatenate(pieces), "ends": ends, "windows": begins, "most": most, "settings": settings}
-        return Encoded(np.diff(begins) * (most // int(settings["hop_length"])), values, truncated=cut)
+        return Encoded(np.diff(begins) * frames, values, truncated=cut)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`input_features` (windows, mels, frames) float32; `attention_mask` (windows, frames), where there is sound; `owner`
@@ -94,11 +96,28 @@ class Audio:
             features = spectrogram.masked(features, frames, random, strength)
         return {"input_features": features, "attention_mask": real.long(), "owner": torch.tensor([owner for owner, _ in spans])}
 
+    def shown(self, source: Any) -> bytes:
+        """The log-mel spectrogram of the first half minute as a grey PNG: a pixel a frame, low tones below. Raises `DataError`."""
+        import numpy as np
+        import torch
+
+        from fmhub.stems import sounds, spectrogram
+
+        rate = WHISPER["sampling_rate"]
+        wave = sounds.read(source, "The sound", rate)[: 30 * rate]
+        padded = np.pad(wave, (0, max(0, WHISPER["n_fft"] - len(wave))))
+        return spectrogram.picture(spectrogram.log_mel(torch.from_numpy(padded)[None], WHISPER)[0])
+
     def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
         """Nothing to train; the backbone's table of positions is cut to the window, in place."""
         from fmhub.backbones.context import shorten
 
         shorten(backbone, window(backbone, recipe) // 2, self.positions)
+
+
+def _called(row: str, source: Any) -> str:
+    """What an error calls a row: its id, and its file where that says more."""
+    return f"Row {row} ({Path(source).name})" if isinstance(source, str) and not source.endswith(row) else f"Row {row}"
 
 
 def window(backbone: Backbone, recipe: Recipe) -> int:

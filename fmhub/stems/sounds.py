@@ -20,6 +20,8 @@ LARGEST = 1 << 29
 """Bytes of the largest file that is opened (512 MiB)."""
 LONGEST = 3600
 """Seconds of the longest sound."""
+PAUSE = 1e4
+"""How many times weaker than the loudest piece of a sound one is in which nobody speaks."""
 QUIET = 1e-4
 """Largest sample (of 1) of a sound in which there is nothing: below 16 bits' last few steps."""
 
@@ -118,13 +120,22 @@ def _library(name: str) -> Any:
 
 
 def cuts(sound: np.ndarray, most: int, rate: int) -> list[tuple[int, int]]:
-    """Begin and end of the pieces of a long sound, none longer than `most` samples, each cut where its last half is quietest."""
+    """Begin and end of the pieces of a long sound, none longer than `most` samples, each cut where its last half is quietest.
+
+    The last piece is no shorter than a quarter of `most`; pieces 40 dB below the loudest are pauses and left out.
+    """
     pieces, at, step = [], 0, max(1, rate // 50)
     while len(sound) - at > most:
-        part = sound[at + most // 2 : at + most].astype(np.float32)
-        power = np.add.reduceat(part**2, np.arange(0, len(part), step))
-        smooth = np.convolve(power, np.ones(5), mode="same")  # a tenth of a second: a stop within a word is shorter
-        end = at + most // 2 + step * int(smooth.argmin()) + step // 2
+        first, last = at + most // 2, min(at + most, len(sound) - most // 4)
+        end = min(last, first + step * int(_loudness(sound[first:last], step).argmin()) + step // 2)
         pieces.append((at, end))
         at = end
-    return [*pieces, (at, len(sound))]
+    pieces.append((at, len(sound)))
+    peaks = [_loudness(sound[begin:end], step).max() for begin, end in pieces]
+    return [piece for piece, peak in zip(pieces, peaks, strict=True) if peak >= max(peaks) / PAUSE]
+
+
+def _loudness(sound: np.ndarray, step: int) -> np.ndarray:
+    """Power of each `step` samples, averaged over a tenth of a second: a stop within a word is shorter."""
+    power = np.add.reduceat(sound.astype(np.float32) ** 2, np.arange(0, len(sound), step))
+    return np.convolve(power, np.ones(5), mode="same")

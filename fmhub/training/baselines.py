@@ -78,7 +78,8 @@ def _predictions(spec: Any, member: Member, load: Load) -> pa.Table:
         setting, features=Features(member, load), untrained=partial(untrained, member, load), frozen=partial(frozen, member, load)
     )
     fitted = spec.fit(replace(setting, tokenizer=lambda: load().tokenizer()))
-    blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name != "train"}
+    unread = getattr(spec, "unread", ("train",))
+    blind = {name: rows.drop_columns(["target"]) for name, rows in member.splits.items() if name not in unread}
     return join(
         [prediction_table(member.splits[name], fitted.predict(rows), **member.marks(name), stem=stem) for name, rows in blind.items()]
     )

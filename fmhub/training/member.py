@@ -120,6 +120,8 @@ def train_member(
     total = sum(parameter.numel() for parameter in network.parameters())
     network.to(accelerator.device)
     parts = prepared(network, member, reporter.say, cache)
+    left = len(member.splits["train"]) - len(parts["train"].table)
+    member = replace(member, splits={**member.splits, "train": parts["train"].table})
 
     def table(name: str) -> pa.Table:
         columns = predict(network, parts[name], accelerator)
@@ -158,7 +160,13 @@ def train_member(
         trainable_parameters=sum(parameter.numel() for parameter in named.values()),
         latency_ms=cost.latency(network, replace(parts.get("test", parts["train"]), prefix=None), accelerator),
         seconds_before=before,
-        notes=_truncated(parts, recipe.length, stem.unit),
+        notes=[
+            *_truncated(parts, recipe.length, stem.unit),
+            *(
+                [f"{left} examples of train are longer than {recipe.length} {stem.unit} and were not learnt from (recipe.length)."]
+                * (left > 0)
+            ),
+        ],
     )
     if accelerator.is_main_process:
         backbone = {"name": network.backbone.name, "sha256": network.backbone.sha256}
@@ -177,6 +185,7 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
     `cache` is where that is kept; by default in the home, for later runs.
     """
     parts = {name: network.prepare(table) for name, table in member.splits.items()}
+    parts["train"] = _learnable(network, parts["train"], say)
     start, why = frozen_below(network)
     if not start:
         if network.recipe.lora.layers != "all":
@@ -191,6 +200,18 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
         elif name in parts:
             parts[name].prefix = keep(parts[name].encoded, exact=name == "validation")
     return parts
+
+
+def _learnable(network: Network, part: Part, say: Callable[[str], None]) -> Part:
+    """The training part without the rows that the head can learn nothing from, where it says so of any."""
+    asked = getattr(network.head_spec, "learnable", None)
+    if asked is None or (kept := asked(part.encoded)).all():
+        return part
+    why = f"longer than {network.recipe.length} {network.stem_spec.unit} (recipe.length), and nothing can be learnt from these"
+    if not kept.any():
+        raise DataError(f"All {len(kept)} examples of train are {why}.")
+    say(f"{len(kept) - kept.sum()} of {len(kept)} examples of train are {why}: left out.")
+    return network.prepare(part.table.filter(pa.array(kept)))
 
 
 def to_predict(network: Network, member: Member, part: Part, say: Callable[[str], None], cache: Path | None) -> Part:

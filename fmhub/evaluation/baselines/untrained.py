@@ -20,6 +20,8 @@ class Untrained:
 
     name: str = "zero-shot"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ("train", "validation")
+    """Parts that it is not asked about: nothing is chosen by it."""
 
     def fit(self, setting: Setting) -> FittedUntrained:
         """Nothing is learnt."""
