@@ -277,7 +277,8 @@ def test_the_command_to_do_it_again():
     plan = {
         "task": {"plugin": "fmhub-text", "name": "text-classification"},
         "options": {
-            "data": "my file.csv", "columns": {"text": "review", "label": "stars"}, "set": {"lr": 0.002, "recipe.lora.rank": "16"},
+            "kind": "fmhub.training.plan:Options", "data": "my file.csv", "columns": {"text": "review", "label": "stars"},
+            "set": {"lr": 0.002, "recipe.lora.rank": "16"},
             "seed": 3, "seeds": 1, "folds": 5, "limit": 200, "baseline": False, "fast": True, "budget": None, "groups": None,
         },
     }  # fmt: skip

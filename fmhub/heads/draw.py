@@ -23,8 +23,8 @@ def boxes(source: Any, found: Sequence[dict[str, Any]], labels: Sequence[str], t
     image = pictures.whole(source, "The picture")
     scale = max(1, round(LEAST / max(image.size)))
     image = image.resize((image.width * scale, image.height * scale))
-    draw, width = ImageDraw.Draw(image), max(1, round(max(image.size) / 500))
-    font = ImageFont.load_default(max(10, round(max(image.size) / 80)))
+    draw, width = ImageDraw.Draw(image), max(1, round(max(image.size) / 320))
+    font = ImageFont.load_default(max(11, round(max(image.size) / 50)))
     for one in truth:
         _dashed(draw, [edge * scale for edge in one["box"]], width)
     for one in reversed(found):  # the best ones are painted last

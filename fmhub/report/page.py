@@ -140,6 +140,8 @@ def command(plan: dict[str, Any]) -> str:
     """The command that starts the same run again, from what its user asked for."""
     words, options = ["fmhub", "run", f"{plan['task']['plugin']}:{plan['task']['name']}"], plan.get("options", {})
     for name, value in options.items():
+        if name == "kind":
+            continue
         flag = "--" + name.replace("_", "-")
         if name == "columns" and value:
             words += [flag, ",".join(f"{role}={column}" for role, column in value.items())]
