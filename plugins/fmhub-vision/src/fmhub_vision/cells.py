@@ -1,8 +1,9 @@
 """Nuclei of HeLa cells in fluorescence microscopy: boxes around instance masks, a second microscope as a shift.
 
 Twenty frames of one dish show the same nuclei again and again, so the parts are strips of the dish with gaps between them.
-No nucleus, followed from frame to frame, is in two of them. The outer 25 pixels are left out: there the annotators (Cell
-Tracking Challenge, field of interest) marked some nuclei only.
+No nucleus, followed from frame to frame, is in two of them. Every second training frame is shown as another microscope might
+show it (contrast, focus, noise): twenty frames alike do not tell a detector what may change. The outer 25 pixels are left out:
+there the annotators (Cell Tracking Challenge, field of interest) marked some nuclei only.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ STARTS = ((515, 25), (571, 69), (543, 113), (599, 47), (627, 91))
 
 def tiles() -> dict[str, pa.Table]:
     """Tiles of 112 x 112 pixels with boxes; a group is a row of tiles in a strip, in all its frames."""
+    import numpy as np
+
     from fmhub.artifacts import fetch
     from fmhub_vision.boxes import rows
 
@@ -56,26 +59,43 @@ def tiles() -> dict[str, pa.Table]:
     for number, frame in enumerate(frames):
         left, top = STARTS[number % len(STARTS)]
         places = [(left + TILE * across, top + TILE * down) for down in range(5) for across in range(4)]
-        parts["train"] += _tiles(*frame, places, f"train {number}")
+        seen = _other_look(stretched(frame[0]), np.random.default_rng(number)) if number % 2 else stretched(frame[0])
+        parts["train"] += _tiles(seen, frame[1], places, f"train {number}")
         for part, columns in COLUMNS.items():
             if number % EVERY[part] == 0:
-                parts[part] += _tiles(*frame, [(x, y) for y in ROWS for x in columns], f"{part} {number}", part)
+                parts[part] += _tiles(stretched(frame[0]), frame[1], [(x, y) for y in ROWS for x in columns], f"{part} {number}", part)
     grid = range(0, 401, 100)
     parts["shift:stardist"] = [
-        row for frame in shift for row in _tiles(*frame, [(x, y) for y in grid for x in grid], "stardist", "stardist")
+        row for image, mask in shift for row in _tiles(stretched(image), mask, [(x, y) for y in grid for x in grid], "stardist", "stardist")
     ]
     return {part: rows(found, TILE) for part, found in parts.items()}
 
 
-def _tiles(image: np.ndarray, mask: np.ndarray, places: list[tuple[int, int]], name: str, strip: str = "") -> Iterator[dict[str, Any]]:
-    """Rows of one frame: grey values stretched over the whole frame, boxes around what of a nucleus lies in the tile."""
+def stretched(image: np.ndarray) -> np.ndarray:
+    """uint8: the grey values of a frame from its 0.1 to its 99.9 percentile."""
+    import numpy as np
+
+    low, high = np.percentile(image, (0.1, 99.9))
+    return np.asarray((255 * np.clip((image - low) / (high - low), 0, 1)).round().astype(np.uint8))
+
+
+def _other_look(grey: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The frame with all but its brightest things darker or brighter, out of focus by up to a pixel, and with noise."""
+    import numpy as np
+    from scipy import ndimage
+
+    curve, blur, noise = random.uniform(0.7, 1.4), random.uniform(0, 1), random.uniform(0, 8)
+    soft = ndimage.gaussian_filter(255 * (grey / 255.0) ** curve, blur)
+    return np.asarray((soft + random.normal(0, noise, grey.shape)).clip(0, 255).round().astype(np.uint8))
+
+
+def _tiles(grey: np.ndarray, mask: np.ndarray, places: list[tuple[int, int]], name: str, strip: str = "") -> Iterator[dict[str, Any]]:
+    """Rows of one frame: boxes around what of a nucleus lies in the tile."""
     import numpy as np
 
     from fmhub.stems.pictures import raw
     from fmhub_vision.tiles import SEEN
 
-    low, high = np.percentile(image, (0.1, 99.9))
-    grey = (255 * np.clip((image - low) / (high - low), 0, 1)).round().astype(np.uint8)
     whole = np.bincount(mask.ravel())
     for left, top in places:
         inside = (slice(top, top + TILE), slice(left, left + TILE))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LABEL = "tree"
-TILE = 112
+TILE = 224
+"""Large enough that most crowns stand whole in a tile, with what is around them."""
 YELLOWSTONE, ELSEWHERE = "2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_4977000_image_crop"
 FILES = (
     File(f"{YELLOWSTONE}.png", "a9bdb0f4447fdd899d22f567e0e20ba8320c5413b2ad0cd0ac8d9f3b6e0f9767", 15_333_493),
@@ -33,7 +34,7 @@ ENDS = {"train": (0, 1800), "validation": (1860, 2472)}
 
 
 def tiles() -> dict[str, pa.Table]:
-    """Tiles of 112 x 112 pixels with boxes; a group is a row of tiles of one photo."""
+    """Tiles of 224 x 224 pixels with boxes; a group is a row of tiles of one photo."""
     from fmhub_vision.boxes import rows
 
     return {
