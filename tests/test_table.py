@@ -114,13 +114,15 @@ def test_a_row_as_text_says_names_and_values_and_leaves_the_missing_out(tiny, pe
 
 def test_what_a_person_types_is_a_row(people):
     stem = stems.Table().fit(Known(train=people))
-    assert stem.typed("age=30; job=baker") == {"age": "30", "job": "baker", "land": None, "sex": None}
+    assert stem.typed("age=30; job=baker") == {"age": 30.0, "job": "baker", "land": None, "sex": None}
     assert (
         stem.typed('{"age": 30}')["age"] == 30
         and stem.design(rows(**{name: [value] for name, value in stem.typed("age=30").items()})).any()
     )
     with pytest.raises(DataError, match=r"Unknown column 'agee'. Did you mean age\?"):
         stem.typed("agee=3")
+    with pytest.raises(DataError, match="Column 'age' holds numbers, not 'thirty'"):
+        stem.typed("age=thirty")
     with pytest.raises(DataError, match="typed as `column=value"):
         stem.typed("thirty")
 

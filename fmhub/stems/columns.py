@@ -46,6 +46,15 @@ def numbers(table: pa.Table, name: str) -> np.ndarray:
     return found
 
 
+def typed(name: str, value: Any, *, number: bool) -> float | str | None:
+    """One cell as somebody gave it, a number as a float; None for a blank. Raises `DataError` for text in a column of numbers."""
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        return None
+    if number and not math.isfinite(_float(value)):
+        raise DataError(f"Column {name!r} holds numbers, not {value!r}. Leave it out where it is not known.")
+    return _float(value) if number else _text(value)
+
+
 def texts(table: pa.Table, name: str, *, rounded: bool = False) -> list[str | None]:
     """A column's values as text; with `rounded`, those of a column of numbers to six digits."""
     if rounded:

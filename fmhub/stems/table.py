@@ -74,6 +74,8 @@ class Table:
 
         A category that training never had is refused by name, for it is mostly a slip of the pen; JSON or a mapping may hold one.
         """
+        from fmhub.stems import columns
+
         pairs = isinstance(value, str) and not value.lstrip().startswith("{")
         row = _pairs(value) if isinstance(value, str) else dict(value)
         if unknown := next((name for name in row if name not in self.fields), None):
@@ -83,7 +85,8 @@ class Table:
             if told and told not in known:
                 known_ones = "; ".join(known[:8]) + ("; ..." if len(known) > 8 else "")
                 raise DataError(f"Column {name!r}: training had no {told!r}.{nearest(told, known)} It had: {known_ones}.")
-        return {name: row.get(name) for name in self.fields}
+        numbers = {name for name, *_ in self.numbers}
+        return {name: columns.typed(name, row.get(name), number=name in numbers) for name in self.fields}
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
         """`wide` (rows, numbers) float32, and for each category the index of its value (0 missing, 1 never seen in training)."""

@@ -56,7 +56,7 @@ def test_ones_own_table_end_to_end(six, tmp_path, capsys):
     assert [line.split()[0] in ("good", "bad") for line in said] == [True, True], "a value that JSON brings may be a new one"
     assert "'savings': training had no 'gold'" in refused(capsys, "predict", "credit-risk", "savings=gold")
     assert "Unknown column 'month'. Did you mean months?" in refused(capsys, "predict", "credit-risk", "month=24")
-    assert "column 'months' holds numbers, not 'two years'" in refused(capsys, "predict", "credit-risk", "months=two years")
+    assert "Column 'months' holds numbers, not 'two years'" in refused(capsys, "predict", "credit-risk", "months=two years")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ TWO_LAYERS = Reads("mean", layers=(-5,))
 CUTOFFS = ("2011-01-01", "2015-01-01")
 SERIES: dict[str, Any] = {
     "stem": stems.Series(patch=10),
-    "recipe": Recipe(epochs=2, lr=5e-4, batch=64, dropout=0.2, weight_decay=0.1, evaluations=2, patience=0, lora=Lora(rank=4)),
+    "recipe": Recipe(epochs=1, lr=5e-4, batch=64, dropout=0.2, weight_decay=0.1, evaluations=4, patience=0, lora=Lora(rank=4)),
     "family": "finance",
     "licence": "given as examples; fetched, never shipped or copied into runs",
     "source": "skfolio 1.12.2, skfolio/datasets/data/sp500_{index,dataset}.csv.gz",
@@ -92,7 +92,7 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="Whether an application of 20 columns went bad, which costs five times as much as a good one refused.",
         data=data.rows(credit.applications, split=data.KFold(k=10, validation=0.05, always=True), label="outcome"),
         stem=stems.Table(skip=credit.SLICES),
-        recipe=Recipe(epochs=3, lr=3e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, keep="last", lora=Lora(rank=4)),
+        recipe=Recipe(epochs=1, lr=3e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, keep="last", lora=Lora(rank=4)),
         **CREDIT,
     )
     yield Task(
@@ -112,7 +112,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=stems.Table(skip=loans.SLICES),
         head=heads.Classification(labels=loans.LABELS, reads=TWO_LAYERS),
         metrics=("auc", "brier", "log_loss", "ece"),
-        recipe=Recipe(epochs=3, lr=3e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, keep="last", lora=Lora(rank=4)),
+        recipe=Recipe(epochs=2, lr=3e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, keep="last", lora=Lora(rank=4)),
         baselines=(
             baselines.Majority(),
             baselines.TableLinear(stems.Table(skip=loans.SLICES)),
