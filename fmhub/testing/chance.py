@@ -59,8 +59,22 @@ class Chance:
         table = test_columns(it, folder)
         sign = 1.0 if metric.direction == "max" else -1.0
         random = np.random.default_rng(0)
+        if it.is_likelihood:  # no order changes it: the network before any training is the floor, and who of both told a row is dealt out
+            before = _untrained(it, table)
+            ways = [random.integers(0, 2, len(table["id"])).astype(bool) for _ in range(ORDERS)]
+            mixed = [{name: np.where(way, table[name], before[name]) for name in metric.reads} for way in ways]
+            orders = [sign * metric.score(one, labels) for one in mixed]
+            return cls(metric.score(table, labels), np.array(orders), sign * metric.score(before, labels), sign)
         orders = [sign * metric.score(dealt(table, random.permutation(len(table["id"]))), labels) for _ in range(ORDERS)]
         return cls(metric.score(table, labels), np.array(orders), sign * _constant(it, metric, labels, table), sign)
+
+
+def _untrained(it: Subject, table: dict[str, Any]) -> dict[str, Any]:
+    """What the task's own network says of the same rows before it is trained."""
+    rows = it.splits.tables["test"]
+    found = columns_of(it.predictions(it.network(), rows))
+    place = {name: row for row, name in enumerate(rows["id"].to_pylist())}
+    return take(found, np.array([place[name] for name in table["id"]]))
 
 
 def test_columns(it: Subject, folder: Path) -> dict[str, Any]:

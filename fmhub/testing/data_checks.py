@@ -97,6 +97,8 @@ def answer_hidden(it: Subject) -> Seen:
     """Two classical probes of what the stem reads: it holds the text of its target no more often than that of another one, and no
     single words give every label away.
     """
+    if it.is_likelihood:
+        return None, "what is read is what is to be told: a likelihood hides no answer"
     parts = [table.select(["target", *_fields(it, table)]) for table in it.splits.tables.values()]
     rows = pa.concat_tables(parts, promote_options="permissive")
     names = rows.column_names[1:]

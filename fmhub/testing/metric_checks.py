@@ -25,12 +25,12 @@ def perfect_scores_the_bound(it: Subject) -> Seen:
     if table is None:
         return None, "what a perfect prediction is cannot be told from its target"
     wrong, figures = [], []
-    for metric in _metrics(it):
+    for metric in (metric for metric in _metrics(it) if "target" in metric.reads):
         value, bound = metric.score(table, _labels(it)), metric.high if metric.direction == "max" else metric.low
         figures.append(f"{metric.name} {value:.4g}")
         if not math.isfinite(value) or (math.isfinite(bound) and abs(value - bound) > NEAR * max(1.0, abs(bound))):
             wrong.append(f"{metric.name} is {value:.4g} and its bound {bound:.4g}")
-    return not wrong, "; ".join(wrong) or ", ".join(figures)
+    return not wrong if figures else None, "; ".join(wrong) or ", ".join(figures) or "no metric reads a target"
 
 
 def order_of_rows_is_nothing(it: Subject) -> Seen:

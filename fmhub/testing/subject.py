@@ -20,6 +20,7 @@ from fmhub import backbones, hub, stems
 from fmhub.backbones.adapter import kept
 from fmhub.backbones.load import Backbone, load
 from fmhub.data.parts import limit
+from fmhub.evaluation import metrics
 from fmhub.recipe import override
 from fmhub.task import Splits, StemSpec, Task
 from fmhub.training import ranks
@@ -92,6 +93,11 @@ class Subject:
         """The task's, fitted: some read whatever columns there are."""
         assert self.task.stem is not None
         return self.task.stem.fit(self.splits.known())
+
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether the metric that ranks says how probable the input is: no target is read then."""
+        return "target" not in metrics.get(self.declared.metrics[0]).reads
 
     def plan(self, task: Task, **options: Any) -> Plan:
         return Plan(task, self.plugin.name, self.plugin.version, Options(**options))
