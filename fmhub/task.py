@@ -121,7 +121,8 @@ class StemSpec(Protocol):
     """What turns an example into the backbone's input. Never sees the target.
 
     It may also have `files`, the suffixes of the files that its examples are, and `typed(value, splits)`, its reading of
-    what a person types to `predict`: the fields of one row. `splits` are the run's data, None where they are not to be had.
+    what a person types to `predict`: the fields of one row. `splits` are the run's data, None where they are not to be had. Once
+    fitted it may have `notes`, what users should know of what it found.
     """
 
     @property

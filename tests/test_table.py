@@ -44,6 +44,10 @@ def outputs(made, table):
 def test_kinds_scales_and_constants_are_learnt_from_the_training_rows(people):
     stem = stems.Table(skip=("sex",)).fit(Known(train=people))
     assert stem.fields == ("age", "job", "land") and stem.constant == ("land",)
+    assert (
+        stem.notes == ("the same in every training row, so not read: land",)
+        and not stems.Table(fields=("age",)).fit(Known(train=people)).notes
+    )
     assert [name for name, *_ in stem.numbers] == ["age"] and stem.categories == (("job", ("baker", "miner")),)
     design = stem.design(people)
     assert np.abs(design.mean(0)).max() < 1e-5

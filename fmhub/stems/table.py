@@ -46,6 +46,11 @@ class Table:
     def unit(self) -> str:
         return "columns"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The columns that are not read, and why."""
+        return (f"the same in every training row, so not read: {', '.join(self.constant)}",) if self.constant else ()
+
     def fit(self, known: Known) -> Table:
         """A copy that knows kinds, scales and categories. Raises `DataError` naming a column that cannot be used."""
         import numpy as np

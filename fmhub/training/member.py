@@ -161,6 +161,7 @@ def train_member(
         latency_ms=cost.latency(network, replace(parts.get("test", parts["train"]), prefix=None), accelerator),
         seconds_before=before,
         notes=[
+            *getattr(stem, "notes", ()),
             *_truncated(parts, recipe.length, stem.unit),
             *(
                 [f"{left} examples of train are longer than {recipe.length} {stem.unit} and were not learnt from (recipe.length)."]
