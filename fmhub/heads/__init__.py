@@ -3,9 +3,20 @@
 from fmhub.heads.classification import Classification
 from fmhub.heads.continuation import Continuation
 from fmhub.heads.detection import Detection, SetDetection
+from fmhub.heads.multilabel import MultiLabel
 from fmhub.heads.ranking import Ranking
 from fmhub.heads.regression import Regression
 from fmhub.heads.transcription import Transcription
 from fmhub.heads.translation import Translation
 
-__all__ = ["Classification", "Continuation", "Detection", "Ranking", "Regression", "SetDetection", "Transcription", "Translation"]
+__all__ = [
+    "Classification",
+    "Continuation",
+    "Detection",
+    "MultiLabel",
+    "Ranking",
+    "Regression",
+    "SetDetection",
+    "Transcription",
+    "Translation",
+]

@@ -126,8 +126,13 @@ def _folder(backbone: str | None) -> str | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    """Where a file lies whatever the folder that a later resume is started from."""
-    return path if path is None or path.startswith("hf:") else str(Path(path).expanduser().absolute())
+    """Where a file lies whatever the folder that a later resume is started from; what stands before it (`KIND:FILE`) stays."""
+    if path is None or path.startswith("hf:"):
+        return path
+    kind, colon, rest = path.partition(":")
+    if colon and kind.isidentifier() and not Path(path).exists():
+        return f"{kind}:{Path(rest).expanduser().absolute()}"
+    return str(Path(path).expanduser().absolute())
 
 
 def _with_data(task: Task, options: Options) -> Task:

@@ -89,6 +89,31 @@ def probabilities(table: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarra
     return scores, np.array([place[label] for label in truth])
 
 
+def several(table: Columns) -> bool:
+    """Whether a row's target is a list of labels, of which none or several may apply."""
+    first = next((value for value in column(table, "target") if value is not None), None)
+    return isinstance(first, (list, tuple)) or (isinstance(first, np.ndarray) and first.dtype.kind in "OU")
+
+
+def applicable(table: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """((n, k) float64 probabilities, each for itself, (n, k) bool: whether the label applies). Raises `DataError` for anything else."""
+    scores = column(table, "scores")
+    if labels is None or scores.ndim != 2 or scores.shape[1] != len(labels):
+        raise DataError(f"Every row of 'scores' must hold {len(labels or ())} numbers, one a label.")
+    scores = scores.astype(np.float64)
+    wrong = ~np.isfinite(scores).all(axis=1) | (scores < 0).any(axis=1) | (scores > 1).any(axis=1)
+    if wrong.any():
+        raise DataError(f"'scores' must be probabilities; row {_first(table, wrong)} is not.")
+    place = {label: index for index, label in enumerate(labels)}
+    applies = np.zeros(scores.shape, dtype=bool)
+    for row, named in enumerate(column(table, "target")):
+        for label in map(str, named):
+            if label not in place:
+                raise DataError(f"Row {row} has the label {label!r}, which is none of {', '.join(labels)}.")
+            applies[row, place[label]] = True
+    return scores, applies
+
+
 def codes(table: Columns, labels: Labels) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(target, prediction, names): indices into names, which are `labels` and after them any other label that occurs."""
     target, prediction = _labels(table, "target"), _labels(table, "prediction")

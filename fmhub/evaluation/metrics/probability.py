@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fmhub.evaluation.metrics.base import Columns, Labels, Metric
-from fmhub.evaluation.metrics.columns import probabilities
+from fmhub.evaluation.metrics.columns import applicable, probabilities, several
 
 BINS = 15
 """Equal-width bins of confidence in the calibration error."""
@@ -16,23 +16,29 @@ BINS = 15
 def auc(columns: Columns, labels: Labels = None) -> float:
     """Area under the ROC curve, 0 to 1: of the second of two labels, or the mean of one-against-rest over more.
 
-    A label that no row or every row has is left out of the mean; NaN where none is left.
+    Where a row may have several labels it is the mean over all of them. A label that no row or every row has is left out of
+    the mean; NaN where none is left.
     """
     from sklearn.metrics import roc_auc_score
 
-    scores, truth = probabilities(columns, labels)
-    values = [roc_auc_score(truth == label, scores[:, label]) for label in _judged(truth, scores.shape[1])]
+    values = [roc_auc_score(truth, scores) for scores, truth in _judged(columns, labels)]
     return float(np.mean(values)) if values else float("nan")
 
 
-def _judged(truth: np.ndarray, count: int) -> list[int]:
-    """The labels whose ranking is judged: those with rows for and against."""
-    return [label for label in ([1] if count == 2 else range(count)) if 0 < np.sum(truth == label) < len(truth)]
+def _judged(columns: Columns, labels: Labels) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(scores, whether it is true) of the labels whose ranking is judged: those with rows for and against."""
+    if several(columns):
+        scores, applies = applicable(columns, labels)
+        chosen = range(scores.shape[1])
+    else:
+        scores, truth = probabilities(columns, labels)
+        applies = truth[:, None] == np.arange(scores.shape[1])
+        chosen = range(1, 2) if scores.shape[1] == 2 else range(scores.shape[1])
+    return [(scores[:, label], applies[:, label]) for label in chosen if 0 < applies[:, label].sum() < len(applies)]
 
 
 def _auc_resample(columns: Columns, labels: Labels) -> Callable[[np.ndarray], np.ndarray]:
-    scores, truth = probabilities(columns, labels)
-    ranked = [_auc_of(scores[:, label], truth == label) for label in _judged(truth, scores.shape[1])]
+    ranked = [_auc_of(scores, truth) for scores, truth in _judged(columns, labels)]
 
     def weighted(counts: np.ndarray) -> np.ndarray:
         if not ranked:
