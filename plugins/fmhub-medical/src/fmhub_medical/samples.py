@@ -40,3 +40,26 @@ class Patients:
 def patients(absent: str, present: str) -> Callable[[], pa.Table]:
     """The function that makes them, with these labels."""
     return Patients(absent, present)
+
+
+def discs(volumes: int = 12, seed: int = 5) -> pa.Table:
+    """Tiles of made-up volumes of three slices: noise in an oval body, and in half of the slices a brighter disc."""
+    import numpy as np
+
+    from fmhub_medical import lesions
+
+    random = np.random.default_rng(seed)
+    down, across = np.mgrid[:160, :160]
+    found = []
+    for volume in range(volumes):
+        grey, mask = np.zeros((3, 160, 160), np.uint8), np.zeros((3, 160, 160), bool)
+        body = ((down - 80) / 70) ** 2 + ((across - 80) / 75) ** 2 < 1
+        for slice_ in range(3):
+            pixels = random.normal(90, 12, body.shape)
+            if (volume + slice_) % 2:
+                y, x = random.uniform(50, 110, 2)
+                mask[slice_] = (down - y) ** 2 + (across - x) ** 2 < random.uniform(10, 16) ** 2
+                pixels[mask[slice_]] += 90
+            grey[slice_] = np.where(body, pixels, 0).clip(0, 255)
+        found += lesions.rows(f"made-up {volume}", grey, np.stack([body] * 3), mask, dense=False)
+    return lesions.table(found)

@@ -1,0 +1,139 @@
+"""Pieces of CT and MR slices that show a lesion or do not: five volumes that come with the package, or the user's own with masks."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+LABELS = ("none", "lesion")
+PARTS = {"train": ("brain1", "lung2"), "validation": ("breast1",), "test": ("brain2", "lung1")}
+"""Whole volumes: no slice of one that is learnt from is judged."""
+SHOWN = 0.25
+"""A tile shows a lesion where it has this share of what the slice has of it, or where this share of the tile is lesion. One that
+has less of it is neither: it is left out."""
+HEALTHY = 400
+"""Tiles without a lesion that are learnt from, of one volume."""
+IMAGE, MASK = ("_image", "_img"), ("_label", "_mask", "_seg")
+"""How the names of a volume and of its mask end, before the suffix."""
+
+
+def slices() -> dict[str, pa.Table]:
+    """Tiles of 40 x 40 pixels (32 mm), one table a part; a group is a volume."""
+    folder = importlib.resources.files("fmhub_medical") / "data"
+    made: dict[str, list[dict[str, Any]]] = {}
+    for part, names in PARTS.items():
+        for name in names:
+            with importlib.resources.as_file(folder) as place:
+                grey, mask = (_stored(Path(place) / f"{name}_{kind}.nrrd") for kind in ("image", "label"))
+            made.setdefault(part, []).extend(rows(name, grey, grey > 0, mask > 0, dense=part == "train"))
+    return {part: table(found) for part, found in made.items()}
+
+
+def _stored(path: Path) -> np.ndarray:
+    """(slices, rows, columns) uint8 of a file that is at .8 mm and in grey already."""
+    import numpy as np
+
+    from fmhub_medical import readers
+
+    return readers.read(path).voxels.astype(np.uint8)
+
+
+def rows(name: str, grey: np.ndarray, body: np.ndarray, mask: np.ndarray, *, dense: bool) -> Iterator[dict[str, Any]]:
+    """{id, image, target, group, whole, corner, lesion} of one volume's tiles, side by side.
+
+    `dense`, for training: at every half tile, all that show a lesion and as many others as `HEALTHY`, evenly over the volume.
+    """
+    import numpy as np
+    from scipy import ndimage
+
+    from fmhub.stems.pictures import raw
+    from fmhub_medical import tiles
+
+    found, kept = [], []
+    for number, (one, inside, lesion) in enumerate(zip(grey, body, mask, strict=True)):
+        marked, count = ndimage.label(lesion, structure=np.ones((3, 3)))
+        areas = np.bincount(marked.ravel(), minlength=count + 1)
+        for top, left in tiles.corners(inside | lesion, tiles.TILE // 2 if dense else tiles.TILE):
+            part = np.bincount(tiles.piece(marked, top, left).ravel(), minlength=count + 1)
+            seen = sorted((at for at in range(1, count + 1) if part[at] >= SHOWN * min(areas[at], tiles.TILE**2)), key=lambda at: -part[at])
+            if part[1:].any() and not seen:
+                continue
+            whole = f"{name} slice {number}"
+            found.append({
+                "id": f"{whole} {left},{top}", "image": raw(tiles.piece(one, top, left)), "target": LABELS[bool(seen)], "group": name,
+                "whole": whole, "corner": f"{left},{top}", "lesion": f"{whole} lesion {seen[0]}" if seen else None,
+            })  # fmt: skip
+    healthy = [row for row in found if row["target"] == LABELS[0]]
+    if dense and len(healthy) > HEALTHY:
+        chosen = {healthy[int(place)]["id"] for place in np.linspace(0, len(healthy) - 1, HEALTHY).round()}
+        kept = [row for row in found if row["target"] == LABELS[1] or row["id"] in chosen]
+    yield from kept or found
+
+
+def table(found: Sequence[dict[str, Any]]) -> pa.Table:
+    """The rows as a table; `tile` tells the stem how large a square is in a scan that `predict` is given."""
+    import pyarrow as pa
+
+    from fmhub_medical.tiles import TILE
+
+    names = ("id", "image", "target", "group", "whole", "corner", "lesion")
+    types = {name: pa.binary() if name == "image" else pa.string() for name in names}
+    columns = {name: pa.array([row[name] for row in found], types[name]) for name in names}
+    return pa.table({**columns, "tile": pa.array([TILE] * len(found), pa.int64())})
+
+
+def own(reference: str, test: str | None = None) -> pa.Table | dict[str, pa.Table]:
+    """Tiles of the volumes of a folder, each beside its mask; `test` is a second folder of other patients.
+
+    A group is what a file's name begins with up to the first `-` or `.`, or its folder where it has one: the patient.
+    """
+    if test is None:
+        return table(list(_folder(Path(reference), dense=False)))
+    return {"train": table(list(_folder(Path(reference), dense=True))), "test": table(list(_folder(Path(test), dense=False)))}
+
+
+def holds_masks(folder: Path) -> bool:
+    """Whether a folder has a volume with its mask."""
+    return folder.is_dir() and bool(_pairs(folder))
+
+
+def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
+    """(patient, volume, mask) of `NAME_image.nrrd` and `NAME_label.nrrd` (or _img, _mask, _seg; .nii, .nii.gz), also in folders below."""
+    from fmhub_medical.readers import SUFFIXES
+
+    files = {path: path.name.lower() for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()}
+    stems = {path: name.removesuffix(end) for path, name in files.items() for end in SUFFIXES if name.endswith(end)}
+    found = []
+    for path, stem in stems.items():
+        ending = next((end for end in IMAGE if stem.endswith(end)), None)
+        if ending is None:
+            continue
+        names = {stem.removesuffix(ending) + end for end in MASK}
+        masks = [other for other, name in stems.items() if other.parent == path.parent and name in names]
+        if masks:
+            below = path.relative_to(folder).parts
+            found.append((below[0] if len(below) > 1 else stem.removesuffix(ending), path, masks[0]))
+    return found
+
+
+def _folder(folder: Path, *, dense: bool) -> Iterator[dict[str, Any]]:
+    from fmhub_medical import readers, tiles
+
+    for patient, image, label in _pairs(folder):
+        name = image.relative_to(folder).as_posix()
+        scan, mask = readers.read(image, name), readers.read(label, label.relative_to(folder).as_posix())
+        if scan.voxels.shape != mask.voxels.shape:
+            sizes = [" x ".join(map(str, one.voxels.shape)) for one in (scan, mask)]
+            raise DataError(f"{name} has {sizes[0]} voxels and its mask {sizes[1]}: they must be the same.")
+        grey, body = tiles.flat(scan, name)
+        lesion = tiles.resampled(mask.voxels > 0, scan.spacing)
+        for row in rows(name, grey, body, lesion, dense=dense):
+            yield {**row, "group": patient}
