@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.recipe import Lora
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_recommendation import movielens, samples
 
 fmhub_api = (1, 0)
@@ -32,6 +32,7 @@ def fmhub_tasks() -> Iterator[Task]:
             baselines.WindowedMarkov(),
             baselines.WindowedMarkov(both=True, discounts=(0.0, 0.25, 0.5), name="markov-both-ways"),
         ),
+        references=(Reference("ndcg_10", 0.0449, 0.1310), Reference("hr_10", 0.0859, 0.2354)),
         family="recommendation",
         licence="research only, no redistribution: fetched, never shipped or copied into runs",
         source="recbole 1.2.1, recbole/dataset_example/ml-100k (GroupLens: ml-100k)",
