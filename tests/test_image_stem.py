@@ -163,8 +163,13 @@ def test_a_bad_path_is_refused_by_name(source: str | None, says: str) -> None:
 def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "LARGEST", 10)
     (tmp_path / "a.png").write_bytes(file(halves(RED, BLUE)))
-    with pytest.raises(DataError, match="Row r0 is larger than"):
+    with pytest.raises(DataError, match=r"Row r0 \(.*a\.png\) is larger than"):
         stems.Image(size=8).decoded(table(str(tmp_path / "a.png")))[0]
+
+
+def test_an_error_names_the_row_and_the_file() -> None:
+    assert [pictures.named("3", source) for source in ("a/b.png", b"x", "", None)] == ["Row 3 (a/b.png)", "Row 3", "Row 3", "Row 3"]
+    assert pictures.named("red/b.png", "/home/album/red/b.png") == "Row red/b.png"
 
 
 @settings(max_examples=60, deadline=None)

@@ -76,17 +76,16 @@ class Image:
 
         found, places = [], []
         for row, (source, name) in enumerate(zip(table.column(self.fields[0]).to_pylist(), table.column("id").to_pylist(), strict=True)):
-            width, height = pictures.size(source, f"Row {name}")
+            said = pictures.named(name, source)
+            width, height = pictures.size(source, said)
             if not self.tile or max(width, height) <= WHOLE * self.tile:
-                found.append(pictures.content(source, f"Row {name}"))
+                found.append(pictures.content(source, said))
                 places.append((row, 0, 0, width, height, width, height))
                 continue
             windows = pictures.windows(width, height, self.tile, OVERLAP)
             if len(windows) > MOST_TILES:
-                raise DataError(
-                    f"Row {name} has {width} x {height} pixels, {len(windows)} tiles of {self.tile}: cut it, or make it smaller."
-                )
-            pixels = np.asarray(pictures.whole(source, f"Row {name}"))
+                raise DataError(f"{said} has {width} x {height} pixels, {len(windows)} tiles of {self.tile}: cut it, or make it smaller.")
+            pixels = np.asarray(pictures.whole(source, said))
             for left, top, right, bottom in windows:
                 found.append(pictures.raw(pixels[top:bottom, left:right]))
                 places.append((row, left, top, right, bottom, width, height))
@@ -122,7 +121,7 @@ class Image:
         if column is None:
             raise DataError(f"There is no column {self.fields[0]!r} with pictures; there are {', '.join(table.column_names)}.")
         sources = table.column(column).to_pylist()
-        names = [f"Row {name}" for name in table.column("id").to_pylist()]
+        names = [pictures.named(*pair) for pair in zip(table.column("id").to_pylist(), sources, strict=True)]
         shape = (len(sources), self.size, self.size, 3)
         if np.prod(shape) <= IN_MEMORY:
             found, sizes = np.empty(shape, np.uint8), np.empty((len(sources), 2), np.int32)

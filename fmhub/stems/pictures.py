@@ -62,6 +62,11 @@ def _careful() -> Iterator[None]:
         yield
 
 
+def named(row: str, source: Any) -> str:
+    """What an error calls a picture: its row, and its path where the row's id does not say it."""
+    return f"Row {row} ({source[-200:]})" if isinstance(source, str) and source and not source.endswith(row) else f"Row {row}"
+
+
 def content(source: Any, name: str) -> bytes:
     """The bytes of a picture given as bytes, as a path, or as the hub's {bytes, path}. Raises `DataError`."""
     if isinstance(source, Mapping):
@@ -73,7 +78,7 @@ def content(source: Any, name: str) -> bytes:
             with Path(source).expanduser().open("rb") as file:
                 data = file.read(LARGEST + 1)
         except (OSError, ValueError) as error:
-            raise DataError(f"{name}: {source} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+            raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     else:
         raise DataError(f"{name} holds {str(source)[:40]!r}: a picture is a path or bytes.")
     if len(data) > LARGEST:

@@ -39,15 +39,17 @@ def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
     stem, head = member.fitted()
     recipe = override(member.task.recipe, {"lora.layers": "head", "augment": 0.0, "seed": member.seed})
     network, alone = Network(load(), stem, head, recipe, member.known), Alone()
-    start, _ = frozen_below(network)
+    # where the adapter's own run has kept what lower layers say, that is read again: the layers above are quick
+    start = frozen_below(Network(load(), stem, head, member.task.recipe))[0] or frozen_below(network)[0]
 
-    def part(table: pa.Table, *, targets: bool) -> Part:
+    keep = partial(open_or_fill, network, fingerprint=member.fingerprint, start=start, say=lambda line: None)
+
+    def part(table: pa.Table, *, targets: bool, exact: bool = True) -> Part:
         made = network.prepare(table, targets=targets)
-        if start:
-            made.prefix = open_or_fill(network, made.encoded, fingerprint=member.fingerprint, start=start, say=lambda line: None)
+        made.prefix = keep(made.encoded, exact=exact) if start else None
         return made
 
-    train, held = (part(member.splits[name], targets=True) for name in ("train", "validation"))
+    train, held = (part(member.splits[name], targets=True, exact=name == "validation") for name in ("train", "validation"))
     said = partial(predict, network, accelerator=alone)
     _fit(network, train, lambda: _score(member, held, said(held)), alone)
     return lambda rows: said(part(rows, targets=False))
