@@ -1,0 +1,34 @@
+"""Telephone prompts of Asterisk 1.6.1, one professional voice a language, with their scripts: bundled, see data/ORIGIN.md."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VOICES = {"en": "Allison Smith", "es": "Allison Smith", "fr": "June Wallack", "it": "Carlo Flora", "ru": "provided by Maxim Topal"}
+LICENCES = {"en": "CC-BY-SA-3.0", "es": "CC-BY-SA-3.0", "fr": "CC-BY-SA-3.0", "it": "CC-BY-3.0", "ru": "CC-BY-3.0"}
+SHORT = 5.0
+"""Seconds up to which a prompt counts as short in column `length`."""
+
+
+def prompts(language: str) -> pa.Table:
+    """id (the file's name), audio (its bytes), target (what is said), group (the same words, or nearly), length (short or long)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (importlib.resources.files(__package__) / "data" / f"{language}.parquet").open("rb") as file:
+        table = pq.read_table(file)
+    length = ["short" if seconds <= SHORT else "long" for seconds in table["seconds"].to_pylist()]
+    columns = {"id": table["id"], "audio": table["audio"], "target": table["text"], "group": table["group"], "length": pa.array(length)}
+    return pa.table(columns)
+
+
+def sample(language: str, count: int = 40) -> pa.Table:
+    """The `count` prompts of fewest bytes."""
+    import pyarrow.compute as pc
+
+    table = prompts(language)
+    return table.take(pc.array_sort_indices(pc.binary_length(table["audio"]))[:count])
