@@ -50,5 +50,5 @@ def nearest(word: str, known: Iterable[str], *, n: int = 3) -> str:
     >>> nearest("sentimnt", ["sentiment", "spam"])
     ' Did you mean sentiment?'
     """
-    names = difflib.get_close_matches(word, list(known), n=n, cutoff=0.6)
+    names = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=n, cutoff=0.6)
     return f" Did you mean {', '.join(names)}?" if names else ""

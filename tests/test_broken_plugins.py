@@ -31,9 +31,9 @@ BROKEN = {
     "gives-none": ("@hookimpl\ndef fmhub_tasks(): pass", "fmhub_tasks() gave None"),
     "raising-generator": ("@hookimpl\ndef fmhub_tasks():\n    yield task('one')\n    raise KeyError('two')", "KeyError: 'two'"),
     "double-task": ("@hookimpl\ndef fmhub_tasks(): return [task('same'), task('same')]", "declares task same more than once"),
+    "no-hook": ("def fmhub_tasks(): return []", "it implements no hook"),
 }
 MORE = {
-    "no-hook": ("def fmhub_tasks(): return []", "it implements no hook"),
     "one-task": ("@hookimpl\ndef fmhub_tasks(): return task('alone')", "gave a Task, not a list"),
     "text-tasks": ("@hookimpl\ndef fmhub_tasks(): return 'sentiment'", "gave a str, not a list"),
     "bad-name": ("@hookimpl\ndef fmhub_tasks(): yield task('../up')", "not a valid name"),

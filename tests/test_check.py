@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli import env, fmhub
+from test_install import make_wheel
 
 from fmhub import hub
 from fmhub.errors import UsageError
@@ -245,6 +246,8 @@ def test_what_cannot_be_checked(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "Name an installed plugin or the folder of one" in fmhub("check", home=home, code=2).stderr
     assert "neither a wheel nor a folder" in fmhub("check", "./nowhere", home=home, code=2).stderr
+    said = fmhub("check", make_wheel(tmp_path, "made-lib", point=False), home=home, code=2).stderr
+    assert "is no plugin: package made-lib has no entry point in group `fmhub`" in said
 
 
 def test_what_an_extra_of_a_requirement_lacks_is_named(distribution):

@@ -114,7 +114,7 @@ def test_a_wheel_is_installed_replaced_and_removed(place: Place) -> None:
     assert "fmhub-made: installed-one" in done.stderr
     assert "installed-one" in place.fmhub("tasks").stdout
     done = place.fmhub("install", make_wheel(place.root, "fmhub-made", code=GOOD.replace("installed-one", "newer-one")))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "installs fmhub-made 1.0 (again)" in done.stderr, done.stderr
     assert "newer-one" in place.fmhub("tasks").stdout, "a wheel of the same version replaces its files"
     assert place.fmhub("uninstall", "fmhub-made").stdout == "Removed fmhub-made 1.0\n"
     assert place.freeze() == before
@@ -182,6 +182,25 @@ def test_a_fall_back_to_an_old_release_is_refused(place: Place) -> None:
     assert "Refused: only the old fmhub-made 0.1 fits what is here, not 2.0." in refused(place, "fmhub-made")
 
 
+def test_an_upgrade_that_only_an_old_release_could_follow_is_refused(place: Place) -> None:
+    """The newest release is there already, and no longer fits: pip would go back to the old one."""
+    newest = make_wheel(place.index, "fmhub-made", "2.0", requires=["pluggy<1"])
+    make_wheel(place.index, "fmhub-made", "0.1")
+    place.list("fmhub-made")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", place.pure, newest], check=True)
+    assert "Refused: " in refused(place, "fmhub-made", "--upgrade")
+
+
+def test_what_another_plugin_needs_is_not_taken_from_it(place: Place) -> None:
+    make_wheel(place.index, "made-helper", "1.0", code="", point=False)
+    make_wheel(place.index, "made-helper", "2.0", code="", point=False)
+    first = make_wheel(place.root, "fmhub-first", requires=["made-helper<2"])
+    assert place.fmhub("install", first).returncode == 0
+    other = make_wheel(place.root, "fmhub-other", requires=["made-helper>=2"], code=GOOD.replace("installed-one", "other-one"))
+    said = refused(place, other)
+    assert "it would change made-helper 1.0 -> 2.0, and fmhub-first 1.0 needs made-helper<2" in said
+
+
 def test_older_than_the_directory_asks_for_is_refused(place: Place) -> None:
     make_wheel(place.index, "fmhub-made", "0.1")
     place.list("fmhub-made", minimum="0.2")
@@ -230,11 +249,14 @@ def test_no_plugin_at_all(place: Place) -> None:
     )
 
 
+SLY = "if 'overlay' not in __file__: raise OSError('not here')\n" + GOOD
+"""Loads in the overlay and not in its real place."""
+
+
 def test_rolled_back_when_it_fails_only_in_the_end(place: Place) -> None:
-    """A plugin that loads in the overlay and not in its real place: the older version is back, file by file."""
+    """The older version is back, file by file."""
     assert place.fmhub("install", make_wheel(place.root, "fmhub-made")).returncode == 0
-    sly = "if 'overlay' not in __file__: raise OSError('not here')\n" + GOOD
-    error = refused(place, make_wheel(place.root, "fmhub-made", "2.0", sly), make_wheel(place.root, "fmhub-other", "1.0"))
+    error = refused(place, make_wheel(place.root, "fmhub-made", "2.0", SLY), make_wheel(place.root, "fmhub-other", "1.0"))
     assert "OSError: not here" in error
     assert "Rolled back: the environment is as before." in error
     assert "installed-one" in place.fmhub("tasks").stdout
@@ -301,6 +323,11 @@ def test_without_pip_uv_refuses_the_same(place: Place, uv: dict[str, str]) -> No
     assert done.returncode == 1 and "transformers" in done.stderr and "Nothing was changed." in done.stderr
     assert place.fmhub("install", make_wheel(place.root, "fmhub-bad", code=BAD), **uv).returncode == 1
     assert place.freeze() == before
+    assert place.fmhub("install", make_wheel(place.root, "fmhub-other"), **uv).returncode == 0
+    before = place.freeze()
+    rolled = place.fmhub("install", make_wheel(place.root, "fmhub-other", "2.0", SLY), **uv)
+    assert rolled.returncode == 1 and "Rolled back: the environment is as before." in rolled.stderr
+    assert place.freeze() == before and "installed-one" in place.fmhub("tasks").stdout
     nothing = place.fmhub("install", "fmhub-made", **{**uv, "PATH": "/nowhere"})
     assert "has neither pip nor uv" in nothing.stderr
 

@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Change:
     requested: bool
 
     def __str__(self) -> str:
+        if self.before == self.after:
+            return f"{self.name} {self.after} (again)"
         return f"{self.name} {self.before} -> {self.after}" if self.before else f"{self.name} {self.after} (new)"
 
 
@@ -78,6 +80,21 @@ def change_of(item: dict[str, Any]) -> Change:
     name = normalise(item["metadata"]["name"])
     found = installed(name)
     return Change(name, found.version if found else None, item["metadata"]["version"], bool(item["requested"]))
+
+
+def broken_by(changes: Sequence[Change]) -> Iterator[str]:
+    """What is installed and would no longer have what it asks for: pip looks only at what it is told to install."""
+    after = {change.name: change for change in changes}
+    for found in distributions():
+        if normalise(found.name or "") in after:
+            continue
+        for requirement in map(Requirement, found.requires or ()):
+            change = after.get(normalise(requirement.name))
+            if change is None or change.before is None or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+                continue
+            had, has = (requirement.specifier.contains(version, prereleases=True) for version in (change.before, change.after))
+            if had and not has:
+                yield f"it would change {change}, and {found.name} {found.version} needs {requirement}"
 
 
 def constraints() -> Iterator[str]:

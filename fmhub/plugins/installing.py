@@ -18,7 +18,18 @@ from packaging.version import Version
 
 from fmhub.errors import FmhubError, UsageError, nearest
 from fmhub.plugins import directory
-from fmhub.plugins.environment import FROZEN, Change, change_of, check_ours, constraints, installed, needs, plain, restored_on_failure
+from fmhub.plugins.environment import (
+    FROZEN,
+    Change,
+    broken_by,
+    change_of,
+    check_ours,
+    constraints,
+    installed,
+    needs,
+    plain,
+    restored_on_failure,
+)
 from fmhub.plugins.installer import has_pip, pip, report
 from fmhub.plugins.plugin import normalise
 from fmhub.plugins.trial import Say, name_of, put, quick_check, try_overlay, wheel_of
@@ -97,7 +108,7 @@ def find(spec: str) -> Wanted:
     except InvalidRequirement:
         raise UsageError(f"{spec!r} is no plugin of the directory, no folder and no requirement.{nearest(spec, entries)}") from None
     if not requirement.specifier or requirement.url:
-        hint = nearest(spec, entries) or " `fmhub plugins search` lists it."
+        hint = nearest(spec, entries) or " `fmhub plugins search` lists what is."
         raise UsageError(f"Plugin {spec!r} is not in the directory.{hint} From a package index, name its version: {requirement.name}==1.0")
     return Wanted(spec)
 
@@ -133,13 +144,16 @@ def resolve(asked: Sequence[str], work: Path, *, upgrade: bool = False) -> list[
 
 
 def refuse(changes: Sequence[Change], wanted: Sequence[Wanted], work: Path) -> None:
-    """Raise `FmhubError` for a change of what the hub needs, or a plugin that fell back to an old release of itself."""
+    """Raise `FmhubError` for a change of what the hub or another package needs, or a plugin that fell back to an old release of itself."""
     for change in changes:
         if change.before and (change.name in FROZEN or (change.name in needs() and Version(change.after) < Version(change.before))):
             raise FmhubError(f"Refused: it would change {change}, which fmhub needs. Nothing was changed.")
+    if broken := next(broken_by(changes), ""):
+        raise FmhubError(f"Refused: {broken}. Nothing was changed.")
     for one in wanted:
         for change in [change for change in changes if not one.path and change.name == plain(one.requirement)]:
-            newest = change_of(report(["--no-deps", "--upgrade", one.requirement], work)[0]).after
+            alone = report(["--no-deps", "--upgrade", one.requirement], work)
+            newest = change_of(alone[0]).after if alone else change.before or change.after
             if Version(change.after) < Version(newest):
                 raise FmhubError(
                     f"Refused: only the old {change.name} {change.after} fits what is here, not {newest}. Nothing was changed."

@@ -38,6 +38,8 @@ def opened(target: str | None, say: Callable[[str], None]) -> Iterator[str]:
         place = Path(work) / "overlay"
         name = trial.unpack(wanted.path, place, Path(work), say)
         with _on_path(place):
+            if name not in hub.installed():
+                raise UsageError(f"{target} is no plugin: package {name} has no entry point in group `fmhub` (see plugins/README.md).")
             if (found := installed(name)) and (missing := trial.lacks(found)):
                 raise FmhubError(f"Plugin {name} needs {', '.join(missing)}, not installed here. Install it first: fmhub install {target}")
             yield name
