@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fmhub.errors import UsageError
+from fmhub.stems.answers import Answers
 from fmhub.stems.audio import Audio
+from fmhub.stems.choices import Choices
+from fmhub.stems.excerpt import Excerpt
 from fmhub.stems.image import Image
 from fmhub.stems.passage import Passage
 from fmhub.stems.prose import Prose
@@ -15,7 +18,7 @@ from fmhub.stems.table import Rows, Table
 from fmhub.stems.text import Text
 from fmhub.task import StemSpec
 
-__all__ = ["Audio", "Events", "Image", "Passage", "Prose", "Rows", "Series", "Table", "Text", "own"]
+__all__ = ["Answers", "Audio", "Choices", "Events", "Excerpt", "Image", "Passage", "Prose", "Rows", "Series", "Table", "Text", "own"]
 
 _OWN: dict[str, tuple[StemSpec, str]] = {
     "text": (Text(), "tokenizer.json"),
