@@ -27,6 +27,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture
+def unshipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board that begins empty: without the reference runs that every board begins with."""
+    monkeypatch.setattr("fmhub.leaderboard.shipped.kept", dict)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random BERT of 3 layers, 32 wide, with a word tokenizer: `--backbone PATH`."""
@@ -72,7 +78,11 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def pytest_configure() -> None:
+    from hypothesis import HealthCheck, settings
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")  # other work on the machine is no fault of what is tested
 
 
 _TEXT_SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100}

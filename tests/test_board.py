@@ -22,6 +22,8 @@ from fmhub.leaderboard import store
 from fmhub.leaderboard.statistics import ranks
 from fmhub.runs import folder as run_folder
 
+pytestmark = pytest.mark.usefixtures("unshipped")
+
 LABELS = ["neg", "pos"]
 COST = {
     "train_seconds": 61.5, "total_seconds": 80.0, "samples_per_second": 210.4, "peak_memory_bytes": 900 << 20,

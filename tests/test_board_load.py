@@ -31,7 +31,7 @@ from fmhub.leaderboard import gate, schema, server, store, submit, targets, toke
 from fmhub.leaderboard.verify import verify
 
 SUBMITTERS, EACH = 16, 200
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unshipped")]
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,23 @@ import csv
 import io
 import json
 import random
-import subprocess
+import shlex
 from html.parser import HTMLParser
 
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from test_board import make_run, predictions
 from test_comparison import add, guesses
 
 from fmhub.cli import main
-from fmhub.leaderboard import export, pages, references, store
+from fmhub.leaderboard import export, pages, references, server, store
+from fmhub.leaderboard.pages import frame
+from fmhub.leaderboard.pages.entry import command
 from fmhub.task import Reference
+
+pytestmark = pytest.mark.usefixtures("unshipped")
 
 HOSTILE = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "javascript:alert(1)", "=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)",
@@ -53,7 +59,9 @@ def entry(name, value=0.5, **more):
         "rank": 1, "kind": "run", "name": name, "run": name, "id": "ab" * 32, "score": score, "scores": {"test": {"accuracy": score}},
         "normalised": None, "system": name, "front": ["train_seconds"], "copy_of": None, "contamination": name, "cost": COST, "train": 9,
         "backbone": name, "environment": {name: name}, "hashes": {name: "cd" * 32}, "problem": name,
-        "submitter": name, "status": "re-run", **more,
+        "submitter": name, "status": "re-run", "gap": {"value": -0.1, "low": -0.2, "high": 0.1, "to": "ab" * 32}, "reference": True,
+        "options": {"backbone": name, "set": {name: name}, name: name}, "seeds": 1, "own_data": False,
+        "recipe": {name: {name: name}}, **more,
     }  # fmt: skip
 
 
@@ -75,7 +83,7 @@ def overall(name):
         "cost": COST,
         "front": ["latency_ms"],
     }
-    return {"tasks": {"p:t": "text"}, "systems": [row, row]}
+    return {"tasks": {"p:t": name}, "systems": [row, row]}
 
 
 def hostile():
@@ -148,14 +156,42 @@ def test_an_empty_board_is_a_page(tmp_path):
     assert "Leaderboard" in (tmp_path / "site" / "index.html").read_text()
 
 
-@pytest.mark.slow  # needs Chromium, which no package of the test line brings
-def test_a_browser_runs_nothing_and_a_phone_needs_no_page_wide_scrolling(site, tmp_path):
-    """In headless Chromium, 390 pixels wide: the page is no wider than its window, and no script has run."""
-    probe = "<script>addEventListener('load',()=>{document.title='wide '+(document.documentElement.scrollWidth>innerWidth)})</script>"
-    for page in site.glob("*.html"):
-        probed = site / f"probed-{page.name}"
-        probed.write_text(page.read_text().replace("</body>", f"{probe}</body>"))
-        done = subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,900",
-             "--dump-dom", probed.as_uri()], capture_output=True, text=True, timeout=120, check=True)  # fmt: skip
-        assert "<title>wide false</title>" in done.stdout, page.name
+def test_how_to_do_it_again_is_one_command_that_is_safe_to_paste():
+    def said(**more):
+        return command("p:t", entry("a", **more))
+
+    assert said(options=None, backbone="minilm-l6") == "fmhub run p:t --backbone minilm-l6"
+    asked = {"seeds": 3, "set": {"lr": 0.002, "recipe.lora.layers": "last:3"}, "fast": True, "curve": [100, 300], "seed": 7}
+    assert said(options=asked) == (
+        "fmhub run p:t --set recipe.lr=0.002 --set recipe.lora.layers=last:3 --seed 7 --seeds 3 --curve 100,300 --fast"
+    )
+    for name in hostile():
+        words = shlex.split(said(options={"backbone": name, "install": True, name: name, "set": {name: [name]}, "limit": {"a": name}}))
+        assert words[:4] == ["fmhub", "run", "p:t", "--backbone"] and words[4] == name
+        assert words[5:] == ["--set", f"recipe.{name}={name}"]
+
+
+def test_a_run_of_ones_own_links_to_its_report_and_one_with_private_data_does_not(tmp_path, home):
+    for run, options in (("mine", {}), ("private", {"data": "reviews.csv"})):
+        folder = make_run(home / "runs" / run, predictions(0.9, seed=len(run)), run=run, options=options)
+        (folder / "report.html").write_text(f"the report of {run}")
+        store.add(folder)
+    shown = {one["name"]: one["id"] for one in store.board()[0]["entries"]}
+    assert export.export(tmp_path / "site") == 2
+    reports = {path.name: path.read_text() for path in (tmp_path / "site").glob("report-*.html")}
+    assert reports == {f"report-{shown['mine']}.html": "the report of mine"}
+    assert f"report-{shown['mine']}.html" in Page((tmp_path / "site" / f"entry-{shown['mine']}.html").read_text()).links
+    private = (tmp_path / "site" / f"entry-{shown['private']}.html").read_text()
+    assert "report-" not in private and "data of its submitter" in private and "reviews.csv" not in private
+    client = TestClient(server.app(), base_url="http://127.0.0.1")
+    answer = client.get(f"/report-{shown['mine']}.html")
+    assert answer.text == "the report of mine" and "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in (shown["private"], "0" * 64, "../mine"):
+        assert client.get(f"/report-{name}.html").status_code == 404
+
+
+def test_shared_ranks_are_drawn_as_bands():
+    places = [1, 1, 3, 4, 4, None]
+    assert list(frame.groups(places)) == [
+        ("=1", "odd"), ("=1", "odd"), ("3", "even leads"), ("=4", "odd leads"), ("=4", "odd"), ("–", "even leads")
+    ]  # fmt: skip

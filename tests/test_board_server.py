@@ -15,6 +15,8 @@ from test_trust import tampering
 
 from fmhub.leaderboard import server, store
 
+pytestmark = pytest.mark.usefixtures("unshipped")
+
 
 @pytest.fixture
 def client(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -16,6 +17,8 @@ from fmhub.leaderboard import overall, references, statistics, store
 from fmhub.leaderboard.copies import copied
 from fmhub.runs import folder as run_folder
 from fmhub.task import Reference
+
+pytestmark = pytest.mark.usefixtures("unshipped")
 
 LABELS = ["neg", "pos"]
 
@@ -201,6 +204,62 @@ def test_a_failed_task_counts_as_the_floor(tmp_path, task):
     assert overall.overall(store.board(), {**task, ("p:other", "1"): "vision"})["systems"][0]["value"] == found["a"]["value"] / 2
 
 
+def normalised_order():
+    """(normalised scores by name, names in their order) of the board's one table."""
+    shown = [entry for entry in store.board()[0]["entries"] if entry["normalised"]]
+    return {entry["name"]: entry["normalised"] for entry in shown}, [entry["name"] for entry in shown]
+
+
+def test_entries_that_come_or_go_change_no_normalised_score_and_no_order(tmp_path, task, monkeypatch):
+    """The same entries in every order of arrival, with each of them left out: two of them are equally good."""
+    made = {"a": guesses(0.9, 1), "b": guesses(0.8, 2), "d": guesses(0.6, 3)}
+    truth = [LABELS[label] for label in np.random.default_rng(5).integers(0, 2, 400)]
+    right, wrong = ([n for n in range(400) if (made["b"][n] == truth[n]) == fits] for fits in (True, False))
+    made["c"] = list(made["b"])
+    for one, other in zip(right[:40], wrong[:40], strict=True):  # as many errors, elsewhere
+        made["c"][one], made["c"][other] = made["c"][other], made["c"][one]
+        made["c"][one] = "pos" if truth[one] == "neg" else "neg"
+        made["c"][other] = truth[other]
+
+    def board_of(names, place):
+        monkeypatch.setenv("FMHUB_HOME", str(tmp_path / place))
+        for name in names:
+            add(tmp_path / place, made[name], name)
+        return (*normalised_order(), ranks())
+
+    scores, order, places = board_of("abcd", "whole")
+    assert len(order) == 4 and scores["b"]["value"] == scores["c"]["value"]
+    for number, names in enumerate(["dcba", "cadb"]):
+        assert board_of(names, f"again-{number}") == (scores, order, places)
+    for left in "abcd":
+        fewer, held, _ = board_of([name for name in "cadb" if name != left], f"without-{left}")
+        assert fewer == {name: value for name, value in scores.items() if name != left}
+        assert held == [name for name in order if name != left]
+
+
+def test_each_entry_tells_its_paired_difference_to_the_one_above_and_comparisons_are_made_once(tmp_path, home, monkeypatch):
+    from fmhub.leaderboard import pairs
+
+    for name, accuracy, seed in (("best", 0.9, 1), ("good", 0.8, 2), ("weak", 0.6, 3)):
+        add(tmp_path, guesses(accuracy, seed), name)
+    shown = store.board()[0]["entries"]
+    assert shown[0]["gap"] is None
+    for above, entry in itertools.pairwise(shown):
+        gap = entry["gap"]
+        assert gap["to"] == above["id"]
+        assert gap["low"] <= gap["value"] == pytest.approx(entry["score"]["value"] - above["score"]["value"]) <= gap["high"] < 0
+    with monkeypatch.context() as patch:
+        patch.setattr(pairs, "difference", None)
+        patch.setattr(pairs.copies, "agree", None)
+        patch.setattr(pairs, "KEPT", fresh := pairs.Kept())
+        assert store.board()[0]["entries"] == shown and fresh.held
+    for spoilt in ("{", "[]", '{"a": [1e999, 0, 0], "b": "x", "c": [1]}'):
+        (home / "cache" / "comparisons.json").write_text(spoilt)
+        with monkeypatch.context() as patch:
+            patch.setattr(pairs, "KEPT", pairs.Kept())
+            assert store.board()[0]["entries"] == shown
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf"), None])
 def test_what_is_no_number_never_ranks(tmp_path, wrong):
     truth = np.random.default_rng(1).normal(size=50)
@@ -239,15 +298,16 @@ def test_a_reference_holds_for_its_version_data_and_a_gap_beyond_noise(tmp_path,
     assert references.find("p:t", "1", "f", "accuracy") is None
 
 
-def simulated(times, seed):
-    """(share of intervals that hold the truth, share of equal systems called different), 200 independent examples each."""
+def simulated(times, seed, rows=1):
+    """(share of intervals that hold the truth, share of equal systems called different), 200 independent groups of `rows` each."""
     draw, right, apart, metric = np.random.default_rng(seed), 0, 0, metrics.get("accuracy")
-    ids = [f"r{n}" for n in range(200)]
+    size = 200 * rows
+    shared = {"id": [f"r{n}" for n in range(size)], "target": ["a"] * size, "group": np.repeat([f"g{n}" for n in range(200)], rows)}
     for _ in range(times):
         tables = []
         for _ in range(2):
-            hit = draw.random(200) < 0.8
-            tables.append({"id": ids, "prediction": np.where(hit, "a", "b").astype(object), "target": ["a"] * 200})
+            hit = np.repeat(draw.random(200) < 0.8, rows)  # the rows of a group are right or wrong together
+            tables.append({**shared, "prediction": np.where(hit, "a", "b").astype(object)})
         score = evaluate(tables[0], [metric])["accuracy"]
         right += score["low"] <= 0.8 <= score["high"]
         found = difference(*tables, metric, resamples=statistics.RESAMPLES, level=statistics.LEVEL)
@@ -262,9 +322,10 @@ def test_intervals_cover_and_equal_systems_seldom_differ_roughly():
 
 
 @pytest.mark.slow
-def test_intervals_cover_and_equal_systems_seldom_differ():
-    """2,000 simulations; the ends allow three standard errors of a share of that many."""
-    covered, apart = simulated(2000, 1)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_intervals_cover_and_equal_systems_seldom_differ(rows):
+    """2,000 simulations of 200 independent groups."""
+    covered, apart = simulated(2000, 1, rows)
     assert 0.93 <= covered <= 0.97
     assert apart < 0.05
 

@@ -60,3 +60,35 @@ def test_what_cannot_be_a_reference_is_refused(run, tmp_path):
         shipped.keep(changed("c", backbone={"name": "/home/me/model"}), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
     assert main(["leaderboard", "reference", "--into", str(tmp_path)]) == 2
+
+
+def test_what_a_licence_keeps_out_is_shown_as_its_record_says_until_the_data_are_there(run, tmp_path, monkeypatch, capsys):
+    """Predictions without targets, of a task whose data are not here: self-reported, ranked by intervals, and stored nowhere."""
+    monkeypatch.setattr(shipped, "registry", lambda: tmp_path / "registry")
+    assert main(["leaderboard", "reference", str(run)]) == 0
+    place = tmp_path / "registry" / "leaderboard" / "fmhub-text" / "sentiment"
+    for path in place.rglob("*.parquet"):
+        run_folder.write_table(path, run_folder.read_table(path).drop_columns(["target"]))
+    capsys.readouterr()
+    assert main(["leaderboard", "--json"]) == 0
+    out, err = capsys.readouterr()
+    (one,) = json.loads(out)
+    assert "Self-reported until their data are fetched" in err and "fmhub-text:sentiment" in err
+    assert {(entry["name"], entry["rank"], entry["status"], entry["score"]["value"]) for entry in one["entries"]} == {
+        ("sentiment-1", 1, "self-reported", 0.999), ("majority", 1, "self-reported", 0.999)
+    }  # fmt: skip
+    assert store.board() == [] and verify() == (0, [])
+    assert main(["leaderboard", "export", str(tmp_path / "site")]) == 0
+    assert "self-reported" in next((tmp_path / "site").glob("task-*.html")).read_text()
+    assert main(["leaderboard", "reference", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["leaderboard", "--json"]) == 0
+    assert {entry["status"] for entry in json.loads(capsys.readouterr().out)[0]["entries"]} == {"recomputed"}
+
+
+def test_a_task_without_entries_is_told_apart_from_a_misspelt_one(run, monkeypatch, capsys):
+    monkeypatch.setattr(shipped, "kept", dict)
+    store.add(run)
+    for word, said in [("sentimnt", "Did you mean sentiment"), ("next-item", "`fmhub run next-item` makes one"), ("qqq", "shows those")]:
+        assert main(["leaderboard", word]) == 2
+        assert said in capsys.readouterr().err

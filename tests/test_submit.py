@@ -22,6 +22,8 @@ from fmhub.leaderboard import entries, gate, keys, log, schema, server, store, s
 from fmhub.leaderboard.verify import verify
 from fmhub.runs import folder as run_folder
 
+pytestmark = pytest.mark.usefixtures("unshipped")
+
 
 @pytest.fixture
 def opened(tmp_path):

@@ -21,6 +21,8 @@ from fmhub.leaderboard import entries, keys, log, schema, store
 from fmhub.leaderboard.verify import verify
 from fmhub.runs import folder as run_folder
 
+pytestmark = pytest.mark.usefixtures("unshipped")
+
 LABELS = ["neg", "pos"]
 
 

@@ -20,6 +20,8 @@ from fmhub.runs import folder as run_folder
 from fmhub.training.targets import with_targets
 
 NEEDED = ("id", "split", "prediction")
+ASKED = ("backbone", "set", "seed", "seeds", "folds", "curve", "groups", "limit", "fast", "budget", "random_weights")
+"""The options of a run that its entry tells, so that others can do the same."""
 
 
 Secret = Callable[[dict[str, Any]], "tuple[str, pa.Table] | None"]
@@ -45,9 +47,7 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
     status = run_folder.read_status(folder)
     record: dict[str, Any] = run_folder.read_record(folder) if status == "done" else {}
     common = table_of(plan)
-    manifest = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
-    manifest |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data"))}
-    manifest["hashes"] = {str(path.relative_to(folder)): file_hash(path) for path in _evidence(folder)}
+    manifest = manifest_of(folder, plan, record)
     brought = [("run", plan["id"], folder / "predictions.parquet", manifest | {"claimed": record.get("scores", {}).get("test", {})})]
     for name in plan.get("baselines", []):
         if (path := run_folder.baseline_file(folder, name)).is_file():
@@ -58,6 +58,14 @@ def from_folder(folder: Path, contamination: str = "", secret: Secret = lambda r
         problem = f"the run is {status}" if kind == "run" and status != "done" else ""
         row = {**common, "kind": kind, "name": name, "manifest": said}
         yield _scored(folder, path, row, problem, secret) if path.is_file() else _empty(row, problem or "it has no predictions")
+
+
+def manifest_of(folder: Path, plan: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """How a run came about, with every hash; of what its user asked for all but the paths of their own data."""
+    found = {key: record.get(key, plan.get(key)) for key in ("backbone", "recipe", "data", "cost", "environment", "started", "seeds")}
+    options = {key: value for key, value in (plan.get("options") or {}).items() if key in ASKED and value not in (None, False, [], {}, ())}
+    found |= {"metrics": plan["metrics"], "own_data": bool((plan.get("options") or {}).get("data")), "options": options}
+    return found | {"hashes": {str(path.relative_to(folder)): file_hash(path) for path in _evidence(folder)}}
 
 
 def table_of(plan: dict[str, Any]) -> dict[str, Any]:

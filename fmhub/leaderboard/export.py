@@ -9,34 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from fmhub.home import make_folder, write_text
-from fmhub.leaderboard import overall, pages, store
+from fmhub.leaderboard import overall, pages, reports, shipped, store
 from fmhub.leaderboard.statistics import COSTS
 from fmhub.report.markup import text
 from fmhub.report.pictures import ends_of, number
 
 COLUMNS = (
     "task", "version", "fingerprint", "split", "metric", "rank", "kind", "name", "submitter", "status", "backbone",
-    "value", "low", "high", "n", "normalised", *COSTS, "copy_of", "contamination", "problem", "id",
+    "value", "low", "high", "n", "normalised", *COSTS, "samples_per_second", "copy_of", "contamination", "problem", "id",
 )  # fmt: skip
 
 
 def export(folder: Path) -> int:
     """Write the whole board into `folder` and return how many entries it has; each file is whole or not there."""
     make_folder(folder)
-    found = files()
+    tables = read()
+    found = files(tables)
     for name, content in found.items():
         write_text(folder / name, content)
-    return sum(name.startswith("entry-") for name in found)
+    listed = [entry for one in tables for entry in one["entries"]]
+    for identity, place in reports.places(listed).items():
+        write_text(folder / pages.report_file({"id": identity}), reports.html(place))
+    return len(listed)
 
 
-def files() -> dict[str, str]:
-    """{name: content} of every page and file of the board as it is now."""
-    tables = store.board()
+def read() -> list[dict[str, Any]]:
+    """The board's tables, with what is shown of the reference runs whose data are not here."""
+    return store.board(None, shipped.reported())
+
+
+def files(tables: list[dict[str, Any]] | None = None) -> dict[str, str]:
+    """{name: content} of every page and file of the board as it is now, but for the runs' own reports."""
+    tables = read() if tables is None else tables
+    shown = reports.places(entry for one in tables for entry in one["entries"])
     found = overall.overall(tables)
     made = {"board.css": pages.CSS, "index.html": pages.index(tables, found), "board.csv": as_csv(tables), "board.md": as_markdown(tables)}
     for one in tables:
         made[pages.task_file(one)] = pages.task(one)
-        made |= {pages.entry_file(entry): pages.entry(one, entry) for entry in one["entries"]}
+        made |= {pages.entry_file(entry): pages.entry(one, entry, report=entry["id"] in shown) for entry in one["entries"]}
     whole = {"tables": tables, "overall": found, "receipt": store.receipt()}
     return made | {"board.json": json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
 
@@ -48,7 +58,7 @@ def rows(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for entry in one["entries"]:
             flat = {key: one[key] for key in COLUMNS if key in one} | {key: entry[key] for key in COLUMNS if key in entry}
             flat |= {key: entry["score"].get(key) for key in ("value", "low", "high", "n")}
-            flat |= {key: (entry["cost"] or {}).get(key) for key in COSTS}
+            flat |= {key: (entry["cost"] or {}).get(key) for key in (*COSTS, "samples_per_second")}
             flat["normalised"] = (entry["normalised"] or {}).get("value")
             found.append(flat)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmhub.errors import DataError, UsageError
 from fmhub.home import strict_json
-from fmhub.leaderboard import store, submissions, targets
+from fmhub.leaderboard import reports, store, submissions, targets
 from fmhub.leaderboard.schema import ENTRIES, LOG, PREDICTIONS, database
 from fmhub.leaderboard.tokens import Holder
 from fmhub.leaderboard.verify import verify
@@ -48,6 +49,7 @@ class Manifest(_Model):
     environment: dict[Text, JsonValue] | None = None
     started: Text | None = None
     seeds: int | None = None
+    options: dict[Text, JsonValue] | None = None
     hashes: dict[Text, Hash] | None = None
     contamination: Text | None = None
     claimed: dict[Text, JsonValue] | None = None
@@ -194,7 +196,9 @@ def router(files: Callable[[], dict[str, str]], quota: int) -> APIRouter:
 
     @found.api_route("/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def page(name: str) -> Response:
-        """A page or an export: index.html, board.json, board.csv, board.md, and the pages that they link to."""
+        """A page or an export: index.html, board.json, board.csv, board.md, and what they link to."""
+        if (asked := re.fullmatch("report-([0-9a-f]{64})[.]html", name)) and (report := reports.find(asked[1])) is not None:
+            return Response(report, media_type="text/html; charset=utf-8", headers={"content-security-policy": reports.POLICY})
         content = files().get(name or "index.html")
         if content is None:
             raise HTTPException(404, "There is no such page on this board.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fmhub.errors import FmhubError, UsageError
 from fmhub.home import atomic, registry, valid_name, write_text
-from fmhub.leaderboard import store
+from fmhub.leaderboard import entries, store
 from fmhub.leaderboard.targets import of_split
 from fmhub.runs import folder as run_folder
 
@@ -79,12 +79,49 @@ def kept() -> dict[str, Path]:
     return {str(path.relative_to(root).with_suffix("")): path.with_suffix("") for path in sorted(root.glob("*/*.json"))}
 
 
-def ensure() -> list[str]:
-    """Put on the board what of the registry is not there yet and needs no fetching; the names of what could not be."""
-    there = store.runs()
-    missing = {name for name, place in kept().items() if (place / "plan.json").is_file() and _run(place) not in there}
+def ensure(say: Callable[[str], None] = lambda line: None) -> None:
+    """Put on the board what of the registry is not there yet and needs no fetching, and say so, for it takes a while."""
+    missing = _missing()
+    if whole := sorted(name for name, place in missing.items() if "target" in pq.read_schema(place / "predictions.parquet").names):
+        say(f"Putting {len(whole)} reference runs on the board, once: {', '.join(whole)}")
     with offline_now() if missing else contextlib.nullcontext():
-        return [name for name, count in load(missing).items() if isinstance(count, str)]
+        load(missing)
+
+
+def reported() -> list[dict[str, Any]]:
+    """Rows of the reference runs that are not on the board, for their data must be fetched first: as their records say.
+
+    They stand beside the others as self-reported until `fmhub leaderboard reference` (or a run of the task) has fetched the data.
+    """
+    return [row for name, place in _missing().items() for row in _said(place, run_folder.read_plan(place), run_folder.read_record(place))]
+
+
+def _said(place: Path, plan: dict[str, Any], record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    own = {"manifest": entries.manifest_of(place, plan, record), "kind": "run", "name": plan["id"], "scores": record["scores"]}
+    others = [{"kind": "baseline", "name": one["name"], "scores": one["scores"]} for one in record["baselines"]]
+    for one in (own, *others):
+        row = {
+            **entries.table_of(plan),
+            "manifest": {},
+            **one,
+            "predictions": None,
+            "truth": "",
+            "truths": {},
+            "problem": "",
+            "submitter": None,
+        }
+        yield {**row, "id": entries.identity(row)}
+
+
+def _missing() -> dict[str, Path]:
+    """The kept runs that are not on the board."""
+    there = store.runs()
+    return {name: place for name, place in kept().items() if (place / "plan.json").is_file() and _run(place) not in there}
+
+
+def folders() -> dict[str, Path]:
+    """{id of the run: its folder} of the registry's reference runs of which more than the record was kept."""
+    return {_run(place): place for place in kept().values() if (place / "plan.json").is_file()}
 
 
 def _run(place: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fmhub import hub
 from fmhub.errors import UsageError, nearest
 from fmhub.leaderboard import again, entries, log, tables, targets, unseen
+from fmhub.leaderboard.pairs import KEPT
 from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, database, writing
 from fmhub.runs import folder as run_folder
 
@@ -81,27 +84,39 @@ def head() -> str:
         return f"{link} {connection.scalar(sa.select(sa.func.count()).select_from(CHECKS))}"
 
 
-def board(task: str | None = None) -> list[dict[str, Any]]:
+def board(task: str | None = None, also: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """One ranked table for each task, version and fingerprint, or those of `task` (full or bare name) alone: see `tables.table`.
 
-    Raises `UsageError` for a task without entries, with the nearest names.
+    `also` are rows that are shown beside those of the database and stand nowhere. Raises `UsageError` for a task without
+    entries, with the nearest names.
     """
     with database() as engine, engine.connect() as connection:
-        rows = _rows(connection, task)
+        rows = _rows(connection, task, also)
         rerun = {check["entry"] for check, sealed in again.checks(connection) if sealed and check["agrees"]}
-        return [tables.table(list(group), connection, rerun) for _, group in groupby(sorted(rows, key=_key), key=_key)]
+        found = [tables.table(list(group), connection, rerun) for _, group in groupby(sorted(rows, key=_key), key=_key)]
+    KEPT.write()
+    return found
 
 
-def _rows(connection: sa.Connection, task: str | None) -> list[dict[str, Any]]:
+def _rows(connection: sa.Connection, task: str | None, also: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     rows = [dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.number)).mappings()]
+    rows += [{**row, "number": number} for number, row in enumerate(also, start=(rows[-1]["number"] if rows else 0) + 1)]
     names = {row["task"] for row in rows}
     if task is not None:
         wanted = {name for name in names if task in (name, name.partition(":")[2])}
         if not wanted:
-            bare = names | {name.partition(":")[2] for name in names}
-            raise UsageError(f"The board has no entry of task {task!r}.{nearest(task, bare)} `fmhub run {task}` makes one.")
+            raise UsageError(f"The board has no entry of task {task!r}.{_instead(task, names)}")
         rows = [row for row in rows if row["task"] in wanted]
     return rows
+
+
+def _instead(task: str, names: set[str]) -> str:
+    """What may have been meant: an installed task, of which there is no entry yet, or a name that is much like it."""
+    installed = {f"{plugin.name}:{one.name}" for one, plugin in hub.tasks()}
+    bare = {name.partition(":")[2] for name in names | installed}
+    if task in installed | bare:
+        return f" `fmhub run {task}` makes one."
+    return nearest(task, names | bare) or " `fmhub leaderboard` shows those that there are."
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -10,28 +10,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
-from fmhub.evaluation import better, difference, metrics
+from fmhub.evaluation import metrics
 from fmhub.evaluation.declared import declared
-from fmhub.evaluation.metrics.columns import columns
-from fmhub.leaderboard import copies, entries, references
-from fmhub.leaderboard.schema import PREDICTIONS
-from fmhub.leaderboard.statistics import COSTS, LEVEL, RESAMPLES, front, normalised, ranks, standing
-from fmhub.leaderboard.targets import HIDDEN, Targets, of_split
-
-_apart: dict[tuple[str, str, str], bool] = {}
-_copied: dict[tuple[str, str, str], bool] = {}
-"""What was compared once: keys are hashes of predictions, so that an answer never changes."""
+from fmhub.leaderboard import entries, references
+from fmhub.leaderboard.pairs import Pairs
+from fmhub.leaderboard.statistics import COSTS, front, normalised, ranks, standing
+from fmhub.leaderboard.targets import HIDDEN
+from fmhub.task import Reference
 
 
 def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collection[str] = ()) -> dict[str, Any]:
     """{task, version, fingerprint, family, metric, direction, unit, split, entries} of the entries of one task, version and fingerprint.
 
-    An entry is {rank, kind, name, run, id, score, scores, normalised, cost, front, copy_of, contamination, problem, status, ...},
-    best first, unranked ones (rank null) last. `front` names the costs at which no entry is both better and cheaper. Ranks are
-    made of `split`: the hidden part where the board has one, else the test part. `rerun` are the ids that were done again.
+    An entry is {rank, kind, name, run, id, score, scores, normalised, gap, cost, front, copy_of, contamination, problem, status, ...},
+    best first, unranked ones (rank null) last. `gap` is the paired difference to the next better one that counts, {value, low,
+    high, to}; `front` names the costs at which no entry is both better and cheaper. Ranks are made of `split`: the hidden part
+    where the board has one, else the test part. `rerun` are the ids that were done again.
     """
     rows = sorted(rows, key=lambda row: row["number"])
     first = next((row for row in rows if not row["problem"]), rows[0])
@@ -39,14 +35,16 @@ def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collecti
     for row in rows:
         row["status"] = "re-run" if row["id"] in rerun else status(row)
         row["problem"] = row["problem"] or _stranger(row, first, split)
-        row["copy_of"], row["contamination"] = None, row["manifest"].get("contamination")
+        row["copy_of"], row["gap"], row["contamination"] = None, None, row["manifest"].get("contamination")
     metric = _metric(first["task"], name)
     ranked = [row for row in rows if not row["problem"]] if metric is not None else []
     unranked = [row for row in rows if row not in ranked]
     listed: list[tuple[int | None, dict[str, Any]]] = []
     if metric is not None and ranked:
-        listed = list(_ranked(ranked, metric, _Pairs(connection, metric, split)))
-    shown = [_shown(place, row, name, split) for place, row in [*listed, *((None, row) for row in unranked)]]
+        listed = list(_ranked(ranked, metric, Pairs(connection, metric, split)))
+    frozen = references.find(*(first[key] for key in ("task", "version", "fingerprint", "metric")))
+    kept = (references.record(first["task"]) or {}).get("id")
+    shown = [_shown(place, row, name, split, frozen, kept) for place, row in [*listed, *((None, row) for row in unranked)]]
     if metric is not None:
         _mark_fronts(shown, metric)
     return {
@@ -63,21 +61,22 @@ def _metric(full: str, name: str) -> metrics.Metric | None:
     return next(iter(declared({"metrics": [name], "task": {"plugin": plugin, "name": task}})), None)
 
 
-def _ranked(rows: list[dict[str, Any]], metric: metrics.Metric, pairs: _Pairs) -> Iterator[tuple[int, dict[str, Any]]]:
+def _ranked(rows: list[dict[str, Any]], metric: metrics.Metric, pairs: Pairs) -> Iterator[tuple[int, dict[str, Any]]]:
     """(rank, row), best first; what does not count stands where it would stand."""
     _fold(rows, pairs)
     sign = -1 if metric.direction == "max" else 1
-    rows = sorted(rows, key=lambda row: (sign * _score(row, metric.name, pairs.split)["value"], row["number"]))
+    rows = sorted(rows, key=lambda row: (sign * _score(row, metric.name, pairs.split)["value"], row["id"]))
     counted = [row for row in rows if not row["copy_of"] and not row["contamination"]]
     places = dict(zip((row["id"] for row in counted), ranks(counted, pairs.apart), strict=True))
     above: list[dict[str, Any]] = []
     for row in rows:
+        row["gap"] = pairs.gap(row, above[-1]) if above else None
         if row["id"] in places:
             above.append(row)
         yield places.get(row["id"]) or standing(row, above, [places[one["id"]] for one in above], pairs.apart), row
 
 
-def _fold(rows: list[dict[str, Any]], pairs: _Pairs) -> None:
+def _fold(rows: list[dict[str, Any]], pairs: Pairs) -> None:
     """Each near-copy names the earliest entry that it repeats; a contamination that one of them declares is all of theirs."""
     originals: list[dict[str, Any]] = []
     for row in rows:
@@ -107,7 +106,7 @@ def status(row: Mapping[str, Any]) -> str:
     A metric that reads no target (perplexity) is of the second kind, whatever its predictions are.
     """
     ranks = next((metric for metric in entries.known(row) if metric.name == row["metric"]), None)
-    return "recomputed" if row["scores"] and ranks is not None and "target" in ranks.reads else "self-reported"
+    return "recomputed" if row["predictions"] and row["scores"] and ranks is not None and "target" in ranks.reads else "self-reported"
 
 
 def _stranger(row: dict[str, Any], first: dict[str, Any], split: str) -> str:
@@ -133,63 +132,19 @@ def _score(row: dict[str, Any], metric: str, split: str) -> dict[str, Any]:
     return score
 
 
-class _Pairs:
-    """Comparisons of two entries of one table by their predictions; each comparison is made once in a process."""
-
-    def __init__(self, connection: sa.Connection, metric: metrics.Metric, split: str) -> None:
-        self.metric, self.split = metric, split
-        self.board, self.connection = Targets(connection), connection
-        self.parts: dict[str, pa.Table] = {}
-        self.sides: dict[str, dict[str, Any]] = {}
-
-    def read(self, row: dict[str, Any]) -> pa.Table:
-        """The rows of the part that ranks."""
-        sha256 = row["predictions"]
-        if sha256 not in self.parts:
-            content = self.connection.scalar(sa.select(PREDICTIONS.c.content).where(PREDICTIONS.c.sha256 == sha256))
-            self.parts[sha256] = of_split(self.board.whole(content or b"", row), self.split)
-        return self.parts[sha256]
-
-    def apart(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
-        """Whether the paired interval of left minus right excludes 0."""
-        one, other = left["predictions"], right["predictions"]
-        if one == other:
-            return False
-        key = (one, other, f"{left['task']} {self.metric.name} {self.split} {(left['truths'] or {}).get(self.split)}")
-        if key not in _apart:
-            found = difference(
-                self.read(left), self.read(right), self.metric, left["labels"] or None, resamples=RESAMPLES, level=LEVEL
-            )  # fmt: skip
-            _apart[key] = better(found, self.metric) is not None
-        return _apart[key]
-
-    def copied(self, left: dict[str, Any], right: dict[str, Any]) -> bool:
-        """Whether one of both is a near-copy of the other."""
-        one, other = left["predictions"], right["predictions"]
-        if one == other:
-            return True
-        key = (one, other, self.split)
-        if key not in _copied:
-            _copied[key] = copies.agree(self.aligned(left), self.aligned(right))
-        return _copied[key]
-
-    def aligned(self, row: dict[str, Any]) -> dict[str, Any]:
-        sha256 = row["predictions"]
-        if sha256 not in self.sides:
-            self.sides[sha256] = copies.aligned(columns(self.read(row)))
-        return self.sides[sha256]
-
-
-def _shown(place: int | None, row: dict[str, Any], metric: str, split: str) -> dict[str, Any]:
+def _shown(place: int | None, row: dict[str, Any], metric: str, split: str, frozen: Reference | None, kept: str | None) -> dict[str, Any]:
+    """What is shown of an entry; `frozen` are the ends of normalised scores, `kept` is the run that the registry keeps of the task."""
     manifest, score = row["manifest"], _score(row, metric, split)
-    reference = references.find(row["task"], row["version"], row["fingerprint"], metric, own_data=bool(manifest.get("own_data")))
+    own = bool(manifest.get("own_data"))
+    value = normalised(score, frozen) if place is not None and not own else None
     backbone, by = (manifest.get("backbone") or {}).get("name"), row["submitter"]
     return {
         "rank": place, "kind": row["kind"], "name": row["name"], "run": row["run"], "id": row["id"], "score": score,
-        "scores": row["scores"], "normalised": normalised(score, reference) if place is not None else None,
+        "scores": row["scores"], "normalised": value, "gap": row["gap"], "reference": row["kind"] == "run" and row["run"] == kept,
         "system": (row["name"] if row["kind"] == "baseline" else str(backbone or row["name"])) + (f" by {by}" if by else ""), "front": [],
         "submitter": by, "status": row["status"],
         "copy_of": row["copy_of"], "contamination": row["contamination"], "cost": manifest.get("cost"),
         "train": (manifest.get("data") or {}).get("train"), "backbone": backbone, "environment": manifest.get("environment"),
-        "hashes": manifest.get("hashes"), "problem": row["problem"],
+        "hashes": manifest.get("hashes"), "problem": row["problem"], "options": manifest.get("options"), "seeds": manifest.get("seeds"),
+        "recipe": manifest.get("recipe"), "own_data": own,
     }  # fmt: skip
