@@ -167,10 +167,11 @@ class Predictor:
 
     def draw(self, value: Any, row: Mapping[str, Any]) -> bytes:
         """What `predict` said of an input as a PNG over it. Raises `UsageError` where the task's predictions have no picture."""
-        drawn = getattr(self._network.head_spec, "drawn", None)
-        if drawn is None:
+        drawn, painted = (getattr(self._network.head_spec, name, None) for name in ("drawn", "painted"))
+        if drawn is None and painted is None:
             raise UsageError("The predictions of this task cannot be drawn.")
-        return drawn(row["prediction"], self._row(0, value)[self.fields[0]])  # type: ignore[no-any-return]
+        source = self._row(0, value)[self.fields[0]]
+        return painted(row, source) if painted else drawn(row["prediction"], source)  # type: ignore[misc, no-any-return]
 
     def _row(self, number: int, value: Any) -> Mapping[str, Any]:
         if self.typed:

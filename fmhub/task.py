@@ -153,7 +153,8 @@ class HeadSpec(Protocol):
     """Output layer, loss, decoding and what a prediction looks like.
 
     It may also have `labels`, the names of its classes in the order of the scores, `readable(prediction, catalogue)`, a prediction
-    as people read it, and `learnable(encoded)`, which of the training rows (bool) teach it anything.
+    as people read it, `learnable(encoded)`, which of the training rows (bool) teach it anything, and `drawn(prediction, source, truth)`
+    or `painted(row, source)`, a PNG of what was said over what it was said of.
     """
 
     @property

@@ -13,6 +13,7 @@ from fmhub.evaluation.metrics.decisions import net_benefit
 from fmhub.report import svg
 from fmhub.report.aligned import worst_texts
 from fmhub.report.markup import Markup, join, table, tag, text
+from fmhub.report.mosaic import mosaic
 from fmhub.report.run import Run
 from fmhub.report.sheet import sheet
 from fmhub.report.timeline import timeline
@@ -84,7 +85,9 @@ def by_slice(run: Run) -> Markup | None:
         if not 2 <= len(values) <= min(MOST_SLICES, len(run.columns[column]) // 2) or run.metric is None:
             continue  # names of single examples are no parts
         found = slices(run.columns, column, [run.metric], run.labels or None)
-        parts += [tag("h3", column), score_rows({name: scores[run.record["primary"]] for name, scores in found.items()}, run)]
+        scores = {value: one[run.record["primary"]] for value, one in found.items()}
+        if any(score["value"] is not None for score in scores.values()):
+            parts += [tag("h3", column), score_rows(scores, run)]
     return join(parts) if parts else None
 
 
@@ -231,6 +234,7 @@ PICTURES = (
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
     Picture("Decisions", frozenset({"labels", "scores"}), decisions),
     Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
+    Picture("Heat maps", frozenset({"labels", "scores", "examples"}), mosaic, wide=True),
     Picture("Contact sheet of mistakes", frozenset({"examples"}), sheet, wide=True),
     Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
     Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),

@@ -59,12 +59,17 @@ class Run:
     @cached_property
     def specs(self) -> tuple[Any, Any]:
         """Stem and head as they were fitted, or None for one that is no longer known here."""
+        from fmhub import hub
         from fmhub.training.plan import spec_from
 
         found: list[Any] = []
         for name in ("stem", "head"):
             try:
-                found.append(spec_from(self.plan[name], None))
+                task = hub.task(f"{self.plan['task']['plugin']}:{self.plan['task']['name']}")[0] if "task" in self.plan else None
+            except FmhubError:  # the plugin is gone: fmhub's own kinds are still known
+                task = None
+            try:
+                found.append(spec_from(self.plan[name], getattr(task, name, None)))
             except (FmhubError, KeyError, TypeError):
                 found.append(None)
         return found[0], found[1]
