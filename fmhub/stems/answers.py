@@ -46,8 +46,6 @@ class Answers:
 
     def fit(self, known: Known) -> Answers:
         """A copy that knows the questions and answers. Raises `DataError` where nobody has answered two questions."""
-        from fmhub.heads.classification import _natural
-
         rows = list(zip(*(known.train[name].to_pylist() for name in self.fields), strict=True))
         items = {item for item, others, _ in rows for item in (item, *(others or ()))}
         levels = {level for *_, answers in rows for level in answers or ()}
@@ -174,6 +172,14 @@ class Answers:
         from fmhub.stems.asked import Asked
 
         return Asked(backbone, self.items, self.levels, recipe.dropout, computed=known is not None)
+
+
+def _natural(level: str) -> tuple[float, str]:
+    """Numbers in their own order before words in theirs."""
+    try:
+        return float(level), ""
+    except ValueError:
+        return float("inf"), level
 
 
 def _answered(person: str, item: str, splits: Splits | None) -> dict[str, list[str]]:
