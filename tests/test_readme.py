@@ -25,6 +25,20 @@ def section(title: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def tasks_table() -> str:
+    """What the README's table of tasks must be: a row for every plugin of the directory."""
+    from fmhub.home import registry
+    from fmhub.plugins import directory
+
+    rows = [directory.read(path) for path in sorted((registry() / "plugins").glob("*.toml"))]
+    lines = [f"| `{entry.name}` | {entry.summary} | {', '.join(f'`{task}`' for task in entry.tasks)} |" for entry in rows]
+    return "\n".join(["| plugin | what | tasks |", "|---|---|---|", *lines]) + "\n"
+
+
+def test_the_table_of_tasks_is_that_of_the_directory():
+    assert tasks_table() in README, "renew it: python tests/test_readme.py"
+
+
 @pytest.mark.parametrize("title", ["Run it", "Test it"])
 def test_run_it_and_test_it_hold_one_line_each(title):
     ((language, text),) = section(title)
@@ -101,3 +115,7 @@ def test_the_output_shown_is_that_of_the_committed_record(capsys):
     summary(record)
     ((language, text),) = section("What you get")
     assert language == "text" and text == capsys.readouterr().out
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(re.sub(r"\| plugin \| what \| tasks \|\n(\|.*\n)+", lambda _: tasks_table(), README), encoding="utf-8")
