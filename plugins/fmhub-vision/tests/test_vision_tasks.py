@@ -1,6 +1,7 @@
 """The tasks' metadata and samples, light import, the readers of fetched sets, the pixel baseline."""
 
 import gzip
+import itertools
 import pickle
 import subprocess
 import sys
@@ -9,10 +10,11 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from fmhub_vision import emoji, fmhub_api, fmhub_tasks, samples, silhouettes
+from fmhub_vision import cells, emoji, fmhub_api, fmhub_tasks, samples, silhouettes, trees
 from fmhub_vision.pixels import PixelLogistic
 
 from fmhub import FetchError, heads, stems
+from fmhub.artifacts import fetch
 from fmhub.errors import UntrustedFile
 from fmhub.task import Setting
 
@@ -134,6 +136,60 @@ def test_silhouettes_are_the_stated_set():
     labels = Counter(label for table in splits.tables.values() for label in table["target"].to_pylist())
     assert set(labels) == set(silhouettes.LABELS)
     _nothing_crosses(splits.tables)
+
+
+@pytest.mark.real
+def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
+    splits = TASKS["object-detection"].data.load().tables
+    assert {name: len(table) for name, table in splits.items()} == {"train": 400, "validation": 60, "test": 90, "shift:stardist": 25}
+    columns = {name: _spans(splits[name], 0) for name in ("test", "validation", "train")}
+    for left, right in itertools.pairwise(columns.values()):
+        assert max(end for _, end in left) + 40 <= min(start for start, _ in right)  # more than a nucleus is wide
+    boxes = [one["box"] for table in splits.values() for row in table["target"].to_pylist() for one in row]
+    assert all(0 <= x0 < x1 <= cells.TILE and 0 <= y0 < y1 <= cells.TILE for x0, y0, x1, y1 in boxes)
+
+
+@pytest.mark.real
+def test_no_nucleus_followed_through_the_film_is_in_two_splits():
+    """A nucleus goes on in the next frame as the one that covers most of its place."""
+    where: list[set[str]] = []
+    before, numbers = None, {}
+    for frame, mask in enumerate(cells.stack(fetch(cells.HELA) / "Fluo_Hela_02_ERR_SEG.tif")):
+        strips = {name: (min(lefts), max(lefts) + cells.TILE) for name, lefts in cells.COLUMNS.items() if frame % cells.EVERY[name] == 0}
+        strips["train"] = (min(left for left, _ in cells.STARTS), mask.shape[1])
+        known, numbers = numbers, {}
+        for number in np.unique(mask[mask > 0]).tolist():
+            under = [] if before is None else before[mask == number]
+            kind, count = np.unique(under, return_counts=True) if len(under) else ([], [])
+            best = kind[int(np.argmax(count))] if len(kind) else 0
+            if best and 2 * max(count) > len(under) and int(best) in known:
+                numbers[number] = known[int(best)]
+            else:
+                where.append(set())
+                numbers[number] = len(where) - 1
+            across = np.flatnonzero((mask == number).any(0))
+            where[numbers[number]] |= {name for name, (start, end) in strips.items() if ((across >= start) & (across < end)).any()}
+        before = mask
+    assert sum(bool(parts) for parts in where) > 100
+    assert [parts for parts in where if len(parts) > 1] == []
+
+
+@pytest.mark.real
+def test_crowns_are_the_stated_set_and_no_place_is_in_two_splits():
+    splits = TASKS["tree-crowns"].data.load().tables
+    counts = {name: len(table) for name, table in splits.items()}
+    assert counts == {"train": 154, "validation": 33, "test": 30, "shift:florida": 4, "shift:california": 4}
+    photos = {name: {one.split()[0] for one in table["id"].to_pylist()} for name, table in splits.items()}
+    assert photos["train"] == photos["validation"]
+    assert len(set().union(*photos.values())) == len(photos) - 1
+    train, validation = (_spans(splits[name], 1, trees.TILE) for name in ("train", "validation"))
+    assert max(end for _, end in train) + 60 <= min(start for start, _ in validation)
+
+
+def _spans(table: pa.Table, axis: int, tile: int = cells.TILE) -> set[tuple[int, int]]:
+    """Where the tiles begin and end along an axis, from their ids `NAME LEFT,TOP`."""
+    starts = {int(name.rsplit(" ", 1)[1].split(",")[axis]) for name in table["id"].to_pylist()}
+    return {(start, start + tile) for start in starts}
 
 
 def _nothing_crosses(tables: dict[str, pa.Table]) -> None:
