@@ -44,7 +44,7 @@ class Scan:
         if not lit.size:
             return float(self.voxels.min()), float(self.voxels.min()) + 1
         low, high = np.percentile(lit, (0.5, 99.5))
-        return float(low), max(float(high), float(low) + 1e-6)
+        return float(low if low < high else self.voxels.min()), float(high)
 
     def grey(self, levels: tuple[float, float] | None = None) -> np.ndarray:
         """uint8 (slices, rows, columns) between these levels, or its own."""
