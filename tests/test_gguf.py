@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def encoded(text: str, tokens: list[str], merges: list[str], special: list[str])
         for run in (run for run in regex.split(f"({CUT[0]})", piece) if run):
             for word in [run] if regex.fullmatch(CUT[0], run) else regex.findall(CUT[1], run):
                 parts = [byte[one] for one in word.encode()]
-                while pairs := [(ranks[pair], at) for at, pair in enumerate(zip(parts, parts[1:], strict=False)) if pair in ranks]:
+                while pairs := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(parts)) if pair in ranks]:
                     _, at = min(pairs)
                     parts[at : at + 2] = [parts[at] + parts[at + 1]]
                 assert known.issuperset(parts)
