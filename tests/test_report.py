@@ -240,6 +240,12 @@ def test_training_sizes_and_groups_of_the_record_are_drawn(tmp_path):
     assert "7 rarer values" in page.words
 
 
+def test_names_of_single_examples_are_no_parts_of_the_data(tmp_path):
+    each = rows(30).append_column("sha256", pa.array([f"{row:02x}" for row in range(30)]))
+    words = Page(write(make(tmp_path / "run", each))).words
+    assert "tweets" in words and "sha256" not in words.partition("Scores by part of the data")[2].partition("Worst mistakes")[0]
+
+
 def test_a_metric_that_nobody_knows_any_more_is_still_shown(tmp_path):
     run = make(tmp_path / "run", rows())
     for name in ("plan.json", "run.json"):
