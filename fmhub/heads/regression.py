@@ -30,13 +30,19 @@ class Regression:
     low: float | None = None
     high: float | None = None
     """Ends of the scale, where it has any: predictions are clamped to them and a target outside is refused."""
+    whole: bool = False
+    """Ends that are not given become the whole numbers around the training targets."""
 
     def fit(self, known: Known, recipe: Recipe) -> Regression:
         """A copy that knows the mean and the standard deviation of the training targets."""
         values = self._values(known.train)
         if values.std() == 0:
             raise DataError(f"Every training target is {values[0]:g}: there is nothing to learn.")
-        return replace(self, mean=float(values.mean()), deviation=float(values.std()))
+        fitted = replace(self, mean=float(values.mean()), deviation=float(values.std()))
+        if self.whole:
+            low, high = math.floor(values.min()), math.ceil(values.max())
+            fitted = replace(fitted, low=low if self.low is None else self.low, high=high if self.high is None else self.high)
+        return fitted
 
     def targets(self, table: pa.Table) -> dict[str, np.ndarray]:
         """`value`: the standardised target, float32."""

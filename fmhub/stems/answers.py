@@ -71,6 +71,8 @@ class Answers:
         row = dict(value)
         if "known" not in row and "person" in row:
             row.update(_answered(str(row["person"]), str(row.get("item", "")), splits))
+        if not row.get("item"):
+            raise DataError("A question needs its text: `person=NAME; item=TEXT`, or JSON with `item`, `known` and `answers`.")
         return {"known": [], "answers": [], **row}
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
