@@ -1,6 +1,7 @@
 """Every score of the committed reference runs, computed once more from their predictions, with scikit-learn instead of fmhub's metrics."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,8 +13,11 @@ from scipy.stats import spearmanr
 from fmhub.home import registry
 
 TASKS = {task.name: task for task in fmhub_tasks()}
-SHIPPED = [name for name, task in TASKS.items() if task.redistribute]
-FETCHED = [name for name in TASKS if name not in SHIPPED]
+PLACE = registry() / "leaderboard" / "fmhub-finance"
+KEPT = {path.stem: json.loads(path.read_text()) for path in sorted(PLACE.glob("*.json"))}
+SHIPPED = [name for name in KEPT if TASKS[name].redistribute]
+FETCHED = [name for name in KEPT if name not in SHIPPED]
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def gaps(truth, scores):
@@ -61,13 +65,12 @@ def again(file, labels, targets):
 
 
 def compared(name, targets=None):
-    place = registry() / "leaderboard" / "fmhub-finance" / name
-    record = json.loads(place.with_suffix(".json").read_text())
+    record = KEPT[name]
     labels = list(getattr(TASKS[name].head, "labels", ()))
     files = {"predictions.parquet": record["scores"]["test"]}
     files |= {f"baselines/{row['name']}.parquet": row["scores"]["test"] for row in record["baselines"]}
     for file, told in files.items():
-        mine = again(place / file, labels, targets)
+        mine = again(PLACE / name / file, labels, targets)
         assert set(told) <= set(mine)
         for metric, score in told.items():
             if score["value"] is not None:  # the correlation of one constant answer is none
@@ -88,11 +91,34 @@ def test_the_scores_of_what_is_fetched_are_those_of_scikit_learn(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_declared_references_are_the_committed_runs(name):
-    record = json.loads((registry() / "leaderboard" / "fmhub-finance" / f"{name}.json").read_text())
+def test_the_declared_references_are_those_of_the_committed_run(name):
     told = {one.metric: one for one in TASKS[name].references}
-    assert TASKS[name].metrics[0] in told
-    floor = next(row["scores"]["test"] for row in record["baselines"] if row["name"] in ("majority", "mean", "always-up"))
+    assert bool(told) == (name in KEPT and TASKS[name].expects == "skill")
     for metric, one in told.items():
-        assert one.reference == pytest.approx(record["scores"]["test"][metric]["value"], abs=5e-4)
-        assert one.floor == pytest.approx(floor[metric]["value"], abs=5e-4)
+        record = KEPT[name]
+        floor = next(row["scores"]["test"] for row in record["baselines"] if row["name"] in ("majority", "mean"))
+        ends = floor[metric]["value"], record["scores"]["test"][metric]["value"]
+        assert (one.floor, one.reference) == pytest.approx(ends, abs=5e-4)
+
+
+def shown(value, sign=""):
+    """`.866`, `-.012`, `+.140`."""
+    said = f"{value:{sign}.3f}"
+    return said.replace("0.", ".", 1) if abs(value) < 1 else said
+
+
+def rows_of(name, record):
+    """The lines of the README's table of figures on one task: the network and its baselines on the metric that ranks."""
+    metric = record["primary"]
+    yield f"| `{name}` | **the network** | {_ends(record['scores']['test'][metric])} | |"
+    for row in record["baselines"]:
+        yield f"| `{name}` | {row['name']} | {_ends(row['scores']['test'][metric])} | {_ends(row['difference'], '+')} |"
+
+
+def _ends(score, sign=""):
+    return f"{shown(score['value'], sign)} [{shown(score['low'], sign)}, {shown(score['high'], sign)}]"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_committed_runs():
+    lines = [line for line in README if line.startswith("| `") and line.count("|") == 5]
+    assert sorted(lines) == sorted(line for name, record in KEPT.items() for line in rows_of(name, record))

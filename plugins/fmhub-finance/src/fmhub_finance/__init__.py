@@ -9,7 +9,7 @@ from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.evaluation.metrics.decisions import cost
 from fmhub.recipe import Lora
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_finance import credit, loans, prices, samples
 from fmhub_finance.windows import Variance, Windows
 
@@ -60,6 +60,7 @@ def fmhub_tasks() -> Iterator[Task]:
         head=heads.Classification(labels=("low", "high"), reads=TWO_LAYERS),
         metrics=("auc", "accuracy", "brier", "log_loss", "ece"),
         baselines=(baselines.Majority(), baselines.Persistence(), baselines.Har(), baselines.SeriesBoosting()),
+        references=(Reference("auc", 0.5, 0.8630),),
         **windows("class"),
         **SERIES,
     )
