@@ -11,11 +11,10 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from fmhub.backbones.adapter import trainable
 from fmhub.evaluation import metrics
 from fmhub.evaluation.metrics.columns import columns
 from fmhub.recipe import override
-from fmhub.training.loop import Schedule, optimiser_of, predict, step_gradients
+from fmhub.training.loop import fit, predict
 from fmhub.training.member import Load, Member
 from fmhub.training.network import Network, Part
 from fmhub.training.prefix import frozen_below, open_or_fill
@@ -28,17 +27,23 @@ class Alone:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     process_index: int = 0
     num_processes: int = 1
+    is_main_process: bool = True
+    scaler: None = None
     autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def unscale_gradients(self, optimiser: Any) -> None:
+        """Nothing was scaled."""
 
 
 def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
     """See `fmhub.task.Setting.frozen`: the task's recipe without an adapter; the best validation reading is kept."""
     stem, head = member.fitted()
     recipe = override(member.task.recipe, {"lora.layers": "head", "augment": 0.0, "seed": member.seed})
-    network, alone = Network(load(), stem, head, recipe, member.known), Alone()
+    network = Network(load(), stem, head, recipe, member.known)
+    alone: Any = Alone()
     # where the adapter's own run has kept what lower layers say, that is read again: the layers above are quick
     start = frozen_below(Network(load(), stem, head, member.task.recipe))[0] or frozen_below(network)[0]
 
@@ -51,29 +56,8 @@ def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
 
     train, held = (part(member.splits[name], targets=True, exact=name == "validation") for name in ("train", "validation"))
     said = partial(predict, network, accelerator=alone)
-    _fit(network, train, lambda: _score(member, held, said(held)), alone)
+    fit(network, train, lambda: _score(member, held, said(held)), accelerator=alone, checkpoint=None, log=lambda *_: None)
     return lambda rows: said(part(rows, targets=False))
-
-
-def _fit(network: Network, train: Part, judge: Callable[[], float], alone: Any) -> None:
-    """`fmhub.training.loop.fit` without checkpoints: leaves the network at its best reading."""
-    named, recipe = trainable(network), network.recipe
-    optimiser, plan = optimiser_of(named, recipe), Schedule(train.encoded.lengths, recipe)
-    best, kept = -float("inf"), {name: parameter.detach().clone() for name, parameter in named.items()}
-    for step in range(plan.total):
-        network.train()
-        for group in optimiser.param_groups:
-            group["lr"] = plan.lr(step)
-        step_gradients(network, train, plan, step, alone, list(named.values()))
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        if step + 1 in plan.readings and (score := judge()) > best:
-            best, kept = score, {name: parameter.detach().clone() for name, parameter in named.items()}
-    with torch.no_grad():
-        for name, tensor in kept.items():
-            named[name].copy_(tensor)
 
 
 def _score(member: Member, held: Part, said: dict[str, Any]) -> float:

@@ -36,15 +36,15 @@ Log = Callable[[int, int, dict[str, float], float], None]
 
 
 def fit(
-    network: Network, train: Part, judge: Callable[[], float] | None, *, accelerator: Accelerator, checkpoint: Path, log: Log
+    network: Network, train: Part, judge: Callable[[], float] | None, *, accelerator: Accelerator, checkpoint: Path | None, log: Log
 ) -> Progress:
     """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best, or at the last.
 
-    Goes on from `checkpoint` where that file exists. Raises `FmhubError` when the loss is no longer a number.
+    Goes on from `checkpoint` where that file exists (None: nothing is kept). Raises `FmhubError` when the loss is no longer a number.
     """
     recipe, named = network.recipe, trainable(network)
-    optimiser = optimiser_of(named, recipe)
-    stepper = AcceleratedOptimizer(optimiser, scaler=accelerator.scaler)
+    optimiser = _optimiser(named, recipe)
+    stepper: Any = AcceleratedOptimizer(optimiser, scaler=accelerator.scaler) if accelerator.scaler else optimiser
     names = [name for group in optimiser.param_groups for name in group["names"]]
     plan = Schedule(train.encoded.lengths, recipe)
     progress, best = _resume(checkpoint, named, optimiser, names, accelerator)
@@ -83,7 +83,7 @@ def fit(
         now = time.monotonic()
         if reading or now - saved > CHECKPOINT_SECONDS:
             progress.seconds, started, saved = progress.seconds + now - started, now, now
-            if accelerator.is_main_process:
+            if checkpoint is not None and accelerator.is_main_process:
                 groups: dict[str, dict[str, torch.Tensor]] = {
                     "model": dict(named),
                     "best": best,
@@ -162,7 +162,7 @@ def step_gradients(
     return total, weight
 
 
-def optimiser_of(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def _optimiser(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); vectors (biases, norms) do not decay."""
     groups: list[dict[str, Any]] = []
     for decay in (True, False):
@@ -181,9 +181,9 @@ def _shrink(named: dict[str, torch.nn.Parameter], amount: float) -> None:
 
 
 def _resume(
-    path: Path, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str], accelerator: Accelerator
+    path: Path | None, named: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, names: list[str], accelerator: Accelerator
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
-    found = ranks.from_first(lambda: checkpoints.load(path))
+    found = None if path is None else ranks.from_first(lambda: checkpoints.load(path))
     checkpoints.restore_scaler(accelerator.scaler, found[1] if found else {})
     if found is None:
         return Progress(), {}
