@@ -17,6 +17,7 @@ from fmhub.report.mosaic import mosaic
 from fmhub.report.run import Run
 from fmhub.report.sheet import sheet
 from fmhub.report.timeline import timeline
+from fmhub.report.told import answers, standing, surprise
 
 MOST_LABELS = 20
 MOST_SLICES = 40
@@ -233,10 +234,13 @@ PICTURES = (
     Picture("Residuals", frozenset({"numbers"}), residuals, wide=True),
     Picture("Calibration", frozenset({"labels", "scores"}), calibration),
     Picture("Decisions", frozenset({"labels", "scores"}), decisions),
+    Picture("How surprising each text was", frozenset({"likelihood"}), surprise, wide=True),
+    Picture("Where the right one stood", frozenset({"ranking", "targets"}), standing, wide=True),
     Picture("Scores by part of the data", frozenset({"targets"}), by_slice),
     Picture("Heat maps", frozenset({"labels", "scores", "examples"}), mosaic, wide=True),
     Picture("Contact sheet of mistakes", frozenset({"examples"}), sheet, wide=True),
     Picture("Worst mistakes", frozenset({"labels", "examples"}), worst_labels, wide=True),
+    Picture("Worst mistakes", frozenset({"answers", "examples"}), answers, wide=True),
     Picture("Worst mistakes", frozenset({"numbers", "examples"}), worst_numbers, wide=True),
     Picture("Worst mistakes", frozenset({"texts", "examples"}), worst_texts, wide=True),
 )

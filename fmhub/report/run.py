@@ -54,7 +54,13 @@ class Run:
                 found.add("scores")
         elif prediction.dtype == object and all(isinstance(value, str) for value in (*prediction, *self.columns["target"])):
             found.add("texts")
-        return frozenset(found)
+        return frozenset({*found, *self._kinds()})
+
+    def _kinds(self) -> set[str]:
+        """`likelihood`; `ranking`, a list for one right thing; `answers`, a text for a list of right ones."""
+        pairs = {(type(one), type(other)) for one, other in zip(self.columns["prediction"], self.columns.get("target", ()), strict=False)}
+        found = {"likelihood"} if {"nll", "tokens"} <= self.columns.keys() else set()
+        return found | ({"ranking"} if pairs == {(list, str)} else {"answers"} if pairs == {(str, list)} else set())
 
     @cached_property
     def specs(self) -> tuple[Any, Any]:
