@@ -43,6 +43,10 @@ def examine(*, device: bool = True) -> Iterator[Finding]:
             yield Finding(check.__name__.strip("_"), False, str(error))
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _versions() -> Iterator[Finding]:
     ours = sys.version.split()[0]
     yield Finding("python", sys.version_info >= (3, 11), ours, "fmhub needs Python 3.11 or newer")
@@ -80,7 +84,11 @@ def _home() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     for plugin in hub.plugins():
         where = f"plugin {plugin.name} {plugin.version}"
-        told = [plugin.problem or f"{len(plugin.tasks)} tasks", *plugin.notes, *([plugin.file] if plugin.problem and plugin.file else [])]
+        told = [
+            plugin.problem or _count(len(plugin.tasks), "task"),
+            *plugin.notes,
+            *([plugin.file] if plugin.problem and plugin.file else []),
+        ]
         ok = {"ok": True, "broken": False, "disabled": None}[plugin.status]
         yield Finding(where, ok, "; ".join(told), plugin.mend, plugin.traceback)
 
@@ -98,6 +106,9 @@ def _weights() -> Iterator[Finding]:
         else:
             wrong = artifacts.check(card.artifact)
             yield Finding(f"backbone {name}", not wrong, "; ".join(wrong) or "every hash is right", f"delete {place}: it is fetched again")
+    for name, place, whole in artifacts.kept("backbones", but={artifacts.folder(card.artifact) for card in cards.values()}):
+        told = f"{place} {'is as it was fetched' if whole else 'is not whole, or was changed'}; no card of now names it"
+        yield Finding(f"backbone {name}", whole, told, f"delete {place}")
 
 
 def _data() -> Iterator[Finding]:
@@ -109,7 +120,9 @@ def _data() -> Iterator[Finding]:
     for name, place in wrong:
         yield Finding(f"data {name}", False, f"{place} is not whole, or was changed", f"delete {place}: it is fetched again")
     if not wrong:
-        yield Finding("data", bool(found) or None, f"{len(found)} fetched sets, every hash is right" if found else "nothing fetched yet")
+        yield Finding(
+            "data", bool(found) or None, f"{_count(len(found), 'fetched set')}, every hash is right" if found else "nothing fetched yet"
+        )
 
 
 def _cache() -> Iterator[Finding]:
@@ -126,7 +139,7 @@ def _cache() -> Iterator[Finding]:
             wrong.append(folder)
             yield Finding("cache", False, f"{folder} is damaged: {error}", f"delete {folder}: it is built again")
     if not wrong:
-        told = f"{len(folders)} caches of frozen layers, {size / 1e6:,.0f} MB, every hash is right" if folders else "empty"
+        told = f"{_count(len(folders), 'cache')} of frozen layers, {size / 1e6:,.0f} MB, every hash is right" if folders else "empty"
         yield Finding("cache", bool(folders) or None, told)
 
 
@@ -141,7 +154,7 @@ def _board() -> Iterator[Finding]:
     try:
         if not os.environ.get("FMHUB_DATABASE"):
             _read_through(file)
-        yield Finding("board", True, f"opens, {len(store.board())} tasks")
+        yield Finding("board", True, f"opens, {_count(len(store.board()), 'task')}")
     except FmhubError as error:
         yield Finding("board", False, str(error), mend)
 

@@ -85,12 +85,22 @@ def test_fetched_data_of_which_a_byte_was_changed(home: Path, findings: Callable
 
     files = tuple(artifacts.File(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("a.csv", "below/b.csv"))
     place = artifacts.derive(artifacts.Artifact("made-up", files, ()), lambda: {file.name: file.name.encode() for file in files})
-    assert findings(0, "--quick")["data"]["detail"] == "1 fetched sets, every hash is right"
+    assert findings(0, "--quick")["data"]["detail"] == "1 fetched set, every hash is right"
     (place / "below" / "b.csv").write_text("below/c.csv")
     row = findings(1, "--quick")["data made-up"]
     assert str(place) in str(row["detail"]) and "it is fetched again" in str(row["mend"])
     (place / "below" / "b.csv").unlink()
     assert findings(1, "--quick")["data made-up"]["ok"] is False
+
+
+def test_weights_that_no_card_names_any_more(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    from fmhub import artifacts
+
+    file = artifacts.File("config.json", hashlib.sha256(b"{}").hexdigest())
+    place = artifacts.derive(artifacts.Artifact("old-one", (file,), (), "backbones"), lambda: {"config.json": b"{}"})
+    assert "is as it was fetched; no card" in str(findings(0, "--quick")["backbone old-one"]["detail"])
+    (place / "config.json").write_text("{ }")
+    assert findings(1, "--quick")["backbone old-one"]["ok"] is False
 
 
 def test_a_damaged_cache(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
@@ -100,7 +110,7 @@ def test_a_damaged_cache(home: Path, findings: Callable[..., dict[str, dict[str,
     (folder / "index").write_bytes(b"3")
     meta = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("states", "index")}
     (folder / "meta.json").write_text(json.dumps(meta))
-    assert "1 caches of frozen layers" in str(findings(0, "--quick")["cache"]["detail"])
+    assert "1 cache of frozen layers" in str(findings(0, "--quick")["cache"]["detail"])
     (folder / "states").write_bytes(b"11")
     row = findings(1, "--quick")["cache"]
     assert "states is not what was written" in str(row["detail"]) and "it is built again" in str(row["mend"])

@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -119,11 +119,11 @@ def check(artifact: Artifact) -> list[str]:
     return problems
 
 
-def kept(kind: Literal["backbones", "data"]) -> Iterator[tuple[str, Path, bool]]:
-    """Every folder of the home that holds an artifact: its name, where it is, and whether its files are the promised ones, whose
-    names and hashes make the folder's own name."""
+def kept(kind: Literal["backbones", "data"], but: Collection[Path] = ()) -> Iterator[tuple[str, Path, bool]]:
+    """Every folder of the home that holds an artifact, `but` these: its name, where it is, and whether its files are the promised ones,
+    whose names and hashes make the folder's own name."""
     for place in sorted((home() / kind).glob("*/*")):
-        if place.is_dir() and re.fullmatch(r"[0-9a-f]{12}", place.name):
+        if place.is_dir() and place not in but and re.fullmatch(r"[0-9a-f]{12}", place.name):
             names = sorted(path for path in place.rglob("*") if path.is_file())
             files = [File(path.relative_to(place).as_posix(), sha256(path)) for path in names if not path.name.startswith(".")]
             whole = bool(files) and Artifact(valid_name(place.parent.name, "Artifact"), tuple(files), ()).sha256[:12] == place.name

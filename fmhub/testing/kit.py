@@ -28,7 +28,8 @@ def quick(name: str) -> list[Outcome]:
         seen = min(seen, _seen(name), _seen(name), key=lambda one: one["seconds"])
     if seen.get("problem"):
         return [Outcome("loads", False, seen["problem"])]
-    return [Outcome("loads", True, f"{len(seen['tasks'])} tasks"), light(seen), *(Outcome(**one) for one in seen["outcomes"])]
+    loaded = Outcome("loads", True, ", ".join(seen["tasks"]) or "no tasks")
+    return [loaded, light(seen), *(Outcome(**one) for one in seen["outcomes"])]
 
 
 def _seen(name: str) -> dict[str, Any]:
