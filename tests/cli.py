@@ -9,6 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SERVE = [
+    sys.executable,
+    "-c",
+    "import sys; from fmhub.leaderboard import shipped; shipped.kept = dict; from fmhub.cli import main; sys.exit(main(sys.argv[1:]))",
+    "leaderboard",
+    "serve",
+]
+"""`fmhub leaderboard serve` of a board that begins empty, without the reference runs that every board begins with."""
+
 
 def fmhub(
     *arguments: object, home: Path, code: int | None = 0, path: tuple[Path, ...] = (), stdin: str = "", **environment: str

@@ -6,10 +6,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 from browser import chromium
+from cli import SERVE
 from test_board_pages import COST, KNOWN, entry, hostile, overall, table
 from test_comparison import add, guesses
 
@@ -131,7 +131,7 @@ def _light(colour):
 def test_served_pages_obey_their_own_policy(tab, home, tmp_path):
     """From a real server: the stylesheet is there, and nothing that a page brings is refused by its Content-Security-Policy."""
     add(tmp_path, guesses(0.9, 1), "good", cost=COST, backbone="<script>alert(1)</script>")
-    command = [sys.executable, "-m", "fmhub", "leaderboard", "serve", "--port", "0"]
+    command = [*SERVE, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "FMHUB_HOME": str(home)}) as server:
         try:
             address = next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))

@@ -10,7 +10,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 import schemathesis
 import sqlalchemy as sa
+from cli import SERVE
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -63,7 +63,7 @@ def opened(tmp_path):
 
 def started(port, home):
     """A server process that answers."""
-    command = [sys.executable, "-m", "fmhub", "leaderboard", "serve", "--port", str(port), "--rate", "1000000", "--quota", "1000000"]
+    command = [*SERVE, "--port", str(port), "--rate", "1000000", "--quota", "1000000"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "FMHUB_HOME": str(home)})
     while process.poll() is None:
         try:

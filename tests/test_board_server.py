@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import urllib.request
 
 import pytest
+from cli import SERVE
 from fastapi.testclient import TestClient
 from test_board import make_run, predictions
 from test_trust import tampering
@@ -80,7 +80,7 @@ def test_a_board_that_cannot_be_read_is_one_line(client, home):
 
 def test_the_command_serves(home, tmp_path):
     store.add(make_run(tmp_path / "one", predictions(0.9)))
-    command = [sys.executable, "-m", "fmhub", "leaderboard", "serve", "--port", "0"]
+    command = [*SERVE, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "FMHUB_HOME": str(home)}) as process:
         try:
             address = next(found[0] for line in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))

@@ -247,7 +247,8 @@ def test_each_entry_tells_its_paired_difference_to_the_one_above_and_comparisons
     for above, entry in itertools.pairwise(shown):
         gap = entry["gap"]
         assert gap["to"] == above["id"]
-        assert gap["low"] <= gap["value"] == pytest.approx(entry["score"]["value"] - above["score"]["value"]) <= gap["high"] < 0
+        assert gap["value"] == pytest.approx(entry["score"]["value"] - above["score"]["value"])
+        assert gap["low"] <= gap["value"] <= gap["high"] < 0
     with monkeypatch.context() as patch:
         patch.setattr(pairs, "difference", None)
         patch.setattr(pairs.copies, "agree", None)
