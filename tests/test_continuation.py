@@ -241,3 +241,33 @@ def test_the_n_gram_baseline_tells_the_same_tokens_as_the_model(folder):
     assert found["prediction"][2] == " it" and all(hits <= tokens for hits, tokens in zip(found["hits"], found["tokens"], strict=True))
     with pytest.raises(UsageError, match="tokenizer"):
         NGram().fit(dataclasses.replace(setting, tokenizer=None))
+
+
+def test_the_kit_knows_that_a_likelihood_reads_what_it_tells(folder, tmp_path):
+    """Its floor is the network before training; no answer is hidden, no label shuffled; metrics of what was written are checked."""
+    from types import SimpleNamespace
+
+    from fmhub import Task, data
+    from fmhub.testing import chance, data_checks, metric_checks, training_checks
+    from fmhub.testing.subject import Subject
+
+    words = "open close print move save".split()
+
+    def texts() -> pa.Table:
+        return table([(f"{verb} the", f" {thing} {number}") for number, verb in enumerate(words) for thing in "abcdefghijkl"])
+
+    rows = data.rows(texts, split=data.Random(stratify=False), text="text", rest="rest", target="target")
+    task = Task(
+        name="finish", title="Finish", data=rows, stem=stems.Prose(), head=heads.Continuation(most=4), metrics=["perplexity", "chrf"],
+        recipe=Recipe(epochs=4, lr=1e-2, length=32, batch=8), backbone=str(folder),
+    )  # fmt: skip
+    it = Subject(SimpleNamespace(name="fmhub-none", version="0"), task, tmp_path, str(folder))
+    assert it.is_likelihood
+    assert data_checks.answer_hidden(it)[0] is None and training_checks.shuffled_labels_at_the_floor(it)[0] is None
+    beaten, figure = training_checks.beats_the_floor(it)
+    assert beaten, figure
+    found = chance.Chance.of(it, it.on_sample[1])
+    before = metrics.get("perplexity").score(chance._untrained(it, chance.test_columns(it, it.on_sample[1])), None)
+    assert found.value < found.floor < before == -found.constant
+    assert metric_checks.perfect_scores_the_bound(it) == (True, "chrf 100")
+    assert metric_checks.order_of_rows_is_nothing(it)[0] and metric_checks.metrics_read_predictions(it)[0]

@@ -8,7 +8,7 @@ import io
 import random
 from pathlib import Path
 
-ROWS, SAMPLE = 900, 96
+ROWS, SAMPLE = 600, 96
 HERE = Path(__file__).parent.parent
 PAIRS = HERE.parent / "fmhub-translation" / "src" / "fmhub_translation" / "data"
 
