@@ -16,7 +16,8 @@ from fmhub.evaluation.metrics.base import Columns, Labels, Metric
 if TYPE_CHECKING:
     import numpy as np
 
-READS = ("scores", "target", "whole", "lesion")
+READS = ("scores", "target")
+"""What an entry predicts and what is true; `whole` and `lesion` belong to the rows, whoever predicts them."""
 
 
 def sensitivity(rate: float) -> Metric:
