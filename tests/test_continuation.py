@@ -161,6 +161,13 @@ def test_backbones_that_cannot_go_on_are_refused(tiny, folder):
         heads.Continuation(temperature=-1)
 
 
+def test_an_output_layer_of_its_own_is_refused(folder):
+    backbone = fresh(folder)
+    backbone.model.config.tie_word_embeddings = False
+    with pytest.raises(UsageError, match="by a layer of its own"):
+        heads.Continuation().build(backbone, None, Recipe())
+
+
 PROBABILITIES = torch.tensor([0.05, 0.5, 0.25, 0.15, 0.05])
 
 

@@ -30,6 +30,10 @@ class Speaker(nn.Module):
         super().__init__()
         if not causal(backbone.model):
             raise UsageError(f"Backbone {backbone.name!r} does not say what comes next: use a language model such as smollm2-135m.")
+        if not getattr(backbone.model.config, "tie_word_embeddings", False) or getattr(
+            backbone.model.config, "final_logit_softcapping", None
+        ):
+            raise UsageError(f"Backbone {backbone.name!r} tells tokens by a layer of its own, which fmhub does not read: use another.")
         self.__dict__["model"] = backbone.model  # not a child: its parameters have their names in the backbone
         self.spec, self.tokenizer = spec, backbone.tokenizer()
         self.end, self.longest = between(self.tokenizer, backbone.name), backbone.max_length
