@@ -285,11 +285,16 @@ def test_bad_scans_given_to_predict_are_refused_in_one_line(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "several"])
-def test_a_medmnist_file_is_run_and_predicted(tmp_path, kind, shaped):
+def test_a_medmnist_file_is_run_and_predicted(tmp_path, kind):
     """The whole path from --data medmnist:FILE to predict, on a random backbone."""
+    import transformers
+
     from fmhub import api
 
-    shaped("dinov2", save=True, image_size=56, patch_size=14)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 56, "patch_size": 14, "mlp_ratio": 2}
+    config = transformers.AutoConfig.for_model("dinov2", **shape)
+    config.save_pretrained(tmp_path / "dinov2")
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "dinov2")
     labels = [[row % 2] for row in range(60)] if kind == "binary" else [[row % 2, (row // 2) % 2, 0] for row in range(60)]
     path = npz(tmp_path / "set.npz", **parts(labels))
     options = {"data": f"medmnist:{path}", "backbone": str(tmp_path / "dinov2"), "set": {"epochs": "1", "lora.layers": "head"}}
