@@ -46,7 +46,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=stems.Choices(),
         head=heads.Choice(),
         metrics=("mrr", "hr_1", "hr_5"),
-        recipe=Recipe(epochs=3, lr=1e-3, batch=16, length=48, lora=Lora(layers="last:3")),
+        recipe=Recipe(epochs=2, lr=1e-3, batch=16, length=48, lora=Lora(layers="last:3")),
         baselines=(baselines.Untrained("frozen"), TfidfSimilarity()),
         family="generation",
         licence="BSD (chatterbot-corpus); fetched, not shipped",

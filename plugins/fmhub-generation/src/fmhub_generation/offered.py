@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class Offered:
     """`data.Random`, or the parts that are given, over pairs; near-duplicate questions and equal answers never cross.
 
-    To each question its answer is offered among `others` answers of groups that are not its own (`learnt` in the training part,
-    where the rest of the batch stands against it too),
-    drawn by `seed` within the part, so that nothing tells an answer that was seen in training from one that was not.
+    To each question its answer is offered among `others` answers of groups that are not its own (`learnt` in the training part, where
+    the rest of the batch stands against it too), drawn by `seed` within the part: nothing tells whether training has seen an answer.
     """
 
     others: int = 9
