@@ -45,7 +45,7 @@ def of_numbers(truth, said):
         "r2": sk.r2_score(truth, said),
         "rmse": sk.root_mean_squared_error(truth, said),
         "mae": sk.mean_absolute_error(truth, said),
-        "spearman": spearmanr(truth, said).statistic,
+        "spearman": spearmanr(truth, said).statistic if np.ptp(said) else 0.0,
     }
 
 
