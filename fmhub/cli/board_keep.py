@@ -10,7 +10,10 @@ from fmhub.cli.board_show import begin
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 def export(folder: str) -> None:
-    """Write the board into FOLDER: pages that need no server, and CSV, JSON and Markdown."""
+    """Write the board into FOLDER: pages that need no server, and CSV, JSON and Markdown.
+
+    With an entry of this home's own goes its run's report, but for runs with data of one's own.
+    """
     from pathlib import Path
 
     from fmhub.leaderboard.export import export

@@ -22,7 +22,8 @@ from fmhub.cli.output import emit_json, json_option, note, table
 def serve(host: str, port: int, private: bool, rate: int, quota: int) -> None:
     """Serve the board over HTTP: its pages, its files, and the API that `submit` talks to. Needs the extra `serve`.
 
-    Writing needs a token, made with `fmhub leaderboard token new NAME`. /openapi.json describes every route.
+    With an entry of this home's own goes its run's report, but for runs with data of one's own. Writing needs a token,
+    made with `fmhub leaderboard token new NAME`. /openapi.json describes every route.
     """
     from fmhub.leaderboard import server
 

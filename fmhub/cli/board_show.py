@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -28,7 +31,7 @@ def show(task: str | None, as_json: bool) -> None:
         click.echo("The board is empty. `fmhub run TASK` puts the first entry on it.")
     for number, one in enumerate(tables):
         click.echo(("\n" if number else "") + _heading(one))
-        table(_COLUMNS, [_row(entry) for entry in one["entries"]])
+        _entries(one)
         for entry in one["entries"]:
             for what, words in (("not ranked", "problem"), ("declares contamination", "contamination"), ("near-copy of", "copy_of")):
                 if entry[words]:
@@ -71,10 +74,9 @@ def begin(*, quiet: bool = False) -> list[dict[str, Any]]:
 def _print_overall(found: dict[str, Any]) -> None:
     families = set(found["tasks"].values())
     click.echo(f"Across tasks: mean normalised score over {len(found['tasks'])} tasks of {len(families)} families")
-    table(
-        ("rank", "system", "mean", "win rate", "tasks tried", "nobody better and cheaper in"),
-        [_overall_row(row) for row in found["systems"]],
-    )
+    head = ("rank", "system", "mean", "win rate", "tasks tried", "nobody better and cheaper in")
+    shown = len(head) - (not _wide())
+    table(head[:shown], [_overall_row(row)[:shown] for row in found["systems"]])
 
 
 def _overall_row(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -94,7 +96,19 @@ def _words(costs: list[str]) -> str:
     return ", ".join(cost.replace("_", " ") for cost in costs)
 
 
-_COLUMNS = ("rank", "entry", "kind", "score", "normalised", "status", "train rows", "trained params", "train", "samples/s", "peak memory")
+_SAID = ("rank", "entry", "kind", "score", "normalised", "status")
+_COSTS = ("train rows", "trained params", "train", "samples/s", "latency", "peak memory")
+WIDE = 150
+"""Columns of a terminal from which on costs are shown beside scores; elsewhere than on a terminal they always are."""
+
+
+def _entries(one: dict[str, Any]) -> None:
+    rows = [(*_row(entry), *(_cost(entry) if _wide() else ())) for entry in one["entries"]]
+    table((*_SAID, *(_COSTS if _wide() else ())), rows)
+
+
+def _wide() -> bool:
+    return not sys.stdout.isatty() or shutil.get_terminal_size().columns >= WIDE
 
 
 def _heading(one: dict[str, Any]) -> str:
@@ -103,19 +117,29 @@ def _heading(one: dict[str, Any]) -> str:
 
 
 def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
-    from fmhub.cli.show import interval, seconds
+    from fmhub.cli.show import interval
 
-    cost = entry["cost"] or {}
     return (
         entry["rank"] or "-",
         entry["name"],
         "baseline" if entry["kind"] == "baseline" else "run",
         interval(entry["score"]),
-        interval(entry["normalised"]) if entry["normalised"] else "",
+        f"{entry['normalised']['value']:.3f}" if entry["normalised"] else "",
         entry["status"] + (f" by {entry['submitter']}" if entry["submitter"] else ""),
+    )
+
+
+def _cost(entry: dict[str, Any]) -> tuple[Any, ...]:
+    from fmhub.cli.show import seconds
+
+    def said(name: str, show: Callable[[Any], str]) -> str:
+        return "" if (value := (entry["cost"] or {}).get(name)) is None else show(value)
+
+    return (
         entry["train"],
-        f"{cost['trainable_parameters']:,}" if "trainable_parameters" in cost else "",
-        seconds(cost["train_seconds"]) if "train_seconds" in cost else "",
-        f"{cost['samples_per_second']:,.0f}" if "samples_per_second" in cost else "",
-        f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB" if "peak_memory_bytes" in cost else "",
+        said("trainable_parameters", "{:,}".format),
+        said("train_seconds", seconds),
+        said("samples_per_second", "{:,.0f}".format),
+        said("latency_ms", "{:,.1f} ms".format),
+        said("peak_memory_bytes", lambda value: f"{value / 2**20:,.0f} MiB"),
     )

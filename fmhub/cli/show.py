@@ -43,8 +43,9 @@ def interval(score: Mapping[str, Any], *, sign: bool = False) -> str:
     form = "+.3f" if sign else ".3f"
     if score["value"] is None:
         return "undefined"
-    ends = f" [{score['low']:{form}}, {score['high']:{form}}]" if score["low"] is not None else " [no interval]"
-    return f"{score['value']:{form}}{ends}"
+    shown = {key: f"{round(score[key], 3) + 0.0:{form}}" for key in ("value", "low", "high") if score[key] is not None}  # + 0.0: no -0.000
+    ends = f" [{shown['low']}, {shown['high']}]" if score["low"] is not None else " [no interval]"
+    return f"{shown['value']}{ends}"
 
 
 def seconds(value: float) -> str:

@@ -82,10 +82,12 @@ def kept() -> dict[str, Path]:
 def ensure(say: Callable[[str], None] = lambda line: None) -> None:
     """Put on the board what of the registry is not there yet and needs no fetching, and say so, for it takes a while."""
     missing = _missing()
-    if whole := sorted(name for name, place in missing.items() if "target" in pq.read_schema(place / "predictions.parquet").names):
-        say(f"Putting {len(whole)} reference runs on the board, once: {', '.join(whole)}")
+    whole = [name for name, place in missing.items() if "target" in pq.read_schema(place / "predictions.parquet").names]
     with offline_now() if missing else contextlib.nullcontext():
-        load(missing)
+        load(missing.keys() - set(whole))
+        for number, name in enumerate(whole, start=1):
+            say(f"Putting the reference runs on the board, once: {name}, {number} of {len(whole)}")
+            load({name})
 
 
 def reported() -> list[dict[str, Any]]:
