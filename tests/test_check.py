@@ -115,6 +115,14 @@ PARTS["data"] = data.rows(leaking, text="text", label="label")
             "single words give the label away: 'c1' is up, 'c0' is down",
         ),
         (
+            "def glued():\n    rows = remarks()\n    import pyarrow as pa\n"
+            "    texts = [f'{text}{label == \"up\":d}' for text, label in zip(*rows.to_pydict().values())]\n"
+            "    return rows.set_column(0, 'text', pa.array(texts))\n"
+            'PARTS["data"] = data.rows(glued, text="text", label="label")',
+            data_checks.answer_hidden,
+            "single words give the label away: '...1' is up, '...0' is down",
+        ),
+        (
             LEAK.replace(
                 "TRAIN", "rows.set_column(0, 'text', __import__('pyarrow').array([f'{one}!' for one in rows['text'].to_pylist()]))"
             ),

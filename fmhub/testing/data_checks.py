@@ -18,6 +18,8 @@ from fmhub.training.folds import BY_TIME
 
 MOST_LABELS, LEAST_ROWS = 20, 5
 """Of which a probe for single words means something."""
+ENDS = (1, 2, 3, 4, 6, 8, 12)
+"""Characters at the beginning and the end of an input that are looked at like a word."""
 
 
 def splits_disjoint(it: Subject) -> Seen:
@@ -95,7 +97,7 @@ def same_in_another_process(it: Subject) -> Seen:
 
 def answer_hidden(it: Subject) -> Seen:
     """Two classical probes of what the stem reads: it holds the text of its target no more often than that of another one, and no
-    single words give every label away.
+    single words, beginnings or ends give every label away.
     """
     if it.is_likelihood:
         return None, "what is read is what is to be told: a likelihood hides no answer"
@@ -108,30 +110,41 @@ def answer_hidden(it: Subject) -> Seen:
     words = [_words(target) for target in targets]
     inputs = [[value for value in row if not _is_file(value)] for row in zip(*(rows[name].to_pylist() for name in names), strict=True)]
     texts = [" ".join(f" {' '.join(_tokens(str(value)))} " for value in row) for row in inputs]
-    own = [f" {word} " in text for word, text in zip(words, texts, strict=True)]
-    other = [f" {word} " in text for target, text in zip(words, texts, strict=True) for word in _another(target, words)]
+    own = [_holds(text, word) for word, text in zip(words, texts, strict=True)]
+    other = [_holds(text, word) for target, text in zip(words, texts, strict=True) for word in _another(target, words)]
     share, chance = sum(own) / len(own), sum(other) / max(1, len(other))
     figure = f"the target's text is in {share:.0%} of the inputs, another target's in {chance:.0%}"
-    if marks := _marks(words, texts):
+    seen = [set(text.split()).union(*(_ends(str(value)) for value in row)) for text, row in zip(texts, inputs, strict=True)]
+    if marks := _marks(words, seen):
         return False, f"{figure}; single words give the label away: {marks}"
     return not (share > 0.6 and share - chance > 0.4), figure
 
 
-def _marks(labels: list[str], texts: list[str]) -> str:
+def _holds(text: str, word: str) -> bool:
+    """Whether the word stands in the text; a longer one also as a part of others, as in moves or sequences without spaces."""
+    return f" {word} " in text or (len(word) >= 4 and word in text)
+
+
+def _ends(value: str) -> set[str]:
+    """Beginnings and ends of an input, for a mark may be glued on."""
+    return {f"{value[:size]}..." for size in ENDS if len(value) > size} | {f"...{value[-size:]}" for size in ENDS if len(value) > size}
+
+
+def _marks(labels: list[str], seen: list[set[str]]) -> str:
     """A word for every label but one at most that nearly all of its inputs have and nearly no other; empty where there are none."""
     sizes = Counter(labels)
     if not 2 <= len(sizes) <= MOST_LABELS or min(sizes.values()) < LEAST_ROWS:
         return ""
     within, overall = defaultdict[str, Counter[str]](Counter), Counter[str]()
-    for label, text in zip(labels, texts, strict=True):
-        within[label].update(set(text.split()))
-        overall.update(set(text.split()))
+    for label, words in zip(labels, seen, strict=True):
+        within[label].update(words)
+        overall.update(words)
     found = {}
     for label, size in sizes.items():
         rest = len(labels) - size
         telling = [word for word, count in within[label].items() if count >= 0.98 * size and overall[word] - count <= 0.02 * rest]
         if telling:
-            found[label] = min(telling)
+            found[label] = min(telling, key=lambda word: ("..." in word, len(word), word))
     return ", ".join(f"{word!r} is {label}" for label, word in found.items()) if len(found) >= len(sizes) - 1 else ""
 
 
