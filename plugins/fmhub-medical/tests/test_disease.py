@@ -38,6 +38,12 @@ def test_samples_load_offline(name, monkeypatch, tmp_path):
     assert {*TASKS[name].slices} <= {*splits.tables["test"].column_names}
 
 
+def test_the_small_sets_are_judged_in_ten_folds():
+    rules = {name: task.data.split for name, task in TASKS.items()}
+    assert {name: rule.k for name, rule in rules.items()} == dict.fromkeys(TASKS, 10)
+    assert [name for name, rule in rules.items() if rule.always] == ["breast-cancer", "heart-disease"]
+
+
 def test_breast_masses():
     table = findings.breast_cancer()
     assert len(table) == 569 and len(table.column_names) == 31 and table["outcome"].to_pylist().count("malignant") == 212

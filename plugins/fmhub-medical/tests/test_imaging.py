@@ -227,11 +227,28 @@ def test_slices_by_label_may_be_dicom(tmp_path):
         (tmp_path / label).mkdir()
         for number in range(10):
             made = pydicom.dcmread(source / name)
-            made.InstanceNumber = number
+            made.InstanceNumber, made.PatientID = number, f"patient {number % 5}"
             made.save_as(tmp_path / label / f"{number}.dcm")
     found = TASK.data.opened(str(tmp_path), {}, None, TASK.stem).load()
+    groups = [set(table["group"].to_pylist()) for table in found.tables.values()]
+    assert sum(map(len, groups)) == 5 == len(set.union(*groups))  # a patient has slices of both labels, all in one part
+    assert not any("patient" in group for group in set.union(*groups))
     pixels, sizes = TASK.stem.fit(found.known()).decoded(found.tables["train"])
     assert {tuple(size) for size in sizes.tolist()} == {(128, 128), (64, 64)} and pixels.std() > 10
+
+
+def test_a_patient_of_dicom_in_both_folders_is_refused(tmp_path):
+    source = Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small.dcm"
+    if not source.is_file():
+        pytest.skip("this pydicom brings no test files")
+    for part, first in (("mine", 0), ("held", 3)):
+        for number in range(first, first + 4):
+            made = pydicom.dcmread(source)
+            made.InstanceNumber, made.PatientID = number, f"patient {number}"
+            (tmp_path / part / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+            made.save_as(tmp_path / part / "ab"[number % 2] / f"{part} {number}.dcm")
+    with pytest.raises(DataError, match=r"Group '[0-9a-f]{12}' is both in train and in test"):
+        TASK.data.opened(str(tmp_path / "mine"), {}, str(tmp_path / "held"), TASK.stem).load()
 
 
 def test_a_volume_is_no_single_picture(tmp_path):

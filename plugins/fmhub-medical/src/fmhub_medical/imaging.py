@@ -14,7 +14,7 @@ from fmhub.evaluation import baselines
 from fmhub.evaluation.metrics.lesions import sensitivity
 from fmhub.recipe import Lora
 from fmhub.task import Reads
-from fmhub_medical import lesions, medmnist, samples
+from fmhub_medical import lesions, medmnist, patients, samples
 from fmhub_medical.head import NOT_A_DEVICE, Findings
 from fmhub_medical.pixels import PixelLogistic
 from fmhub_medical.stem import Slices
@@ -43,6 +43,10 @@ class Pictures:
             if columns:
                 raise UsageError("--columns does not go with volumes and masks: their names say which is which.")
             return data.rows(partial(lesions.own, reference, test), fields=("image",))
+        if patients.holds_dicom(Path(reference)):
+            if columns:
+                raise UsageError("--columns does not go with folders of DICOM: a folder's name is the label, a file says whose it is.")
+            return data.rows(partial(patients.read, reference, test, Slices.files), fields=("sha256",))
         return self.rows.opened(reference, columns, test, stem)
 
 
