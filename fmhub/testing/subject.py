@@ -83,9 +83,11 @@ class Subject:
 
     @cached_property
     def task(self) -> Task:
-        """With its stem named, and its labels settled."""
+        """With its stem named, its labels settled, and no slices by columns that its sample lacks."""
         stem = self.declared.stem or stems.own(self.card.modality, [file.name for file in self.card.files])
-        task = replace(self.declared, stem=stem, data=Fixed(self.splits), backbone=self.backbone or self.declared.backbone)
+        slices = tuple(name for name in self.declared.slices if name in self.splits.tables["test"].column_names)
+        data, backbone = Fixed(self.splits), self.backbone or self.declared.backbone
+        task = replace(self.declared, stem=stem, data=data, backbone=backbone, slices=slices)
         return settle_labels(task, load_rows(self.plan(task)))
 
     @cached_property

@@ -127,5 +127,5 @@ def fmhub_tasks() -> Iterator[Task]:
         citation="W. C. Hunter, M. B. Walker: The Cultural Affinity Hypothesis and Mortgage Lending. J. Real Estate Finance 13, 1996.",
         redistribute=False,
         slices=loans.SLICES,
-        sample=data.rows(samples.applications, label="outcome"),
+        sample=data.rows(samples.mortgages, label="outcome"),
     )

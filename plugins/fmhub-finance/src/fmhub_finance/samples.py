@@ -45,3 +45,14 @@ def applications(rows: int = 360, seed: int = 5) -> pa.Table:
         found.append((account, savings, float(months), float(age), float(amount), status, outcome))
     names = ("checking account", "savings", "months", "age", "amount in DM", "personal status", "outcome")
     return with_slices(pa.table(dict(zip(names, map(list, zip(*found, strict=True)), strict=True))))
+
+
+def mortgages() -> pa.Table:
+    """The same applications in the words of `loans`, with the column by which its scores are shown."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = applications()
+    outcome = pc.if_else(pc.equal(found["outcome"], "bad"), "refused", "granted")
+    race = pa.array([("white", "black", "hispanic")[row % 3] for row in range(len(found))])
+    return found.set_column(found.column_names.index("outcome"), "outcome", outcome).append_column("race", race)
