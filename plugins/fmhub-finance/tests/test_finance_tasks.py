@@ -56,8 +56,7 @@ def test_rows_as_text():
 
 
 @pytest.mark.real
-def test_baselines_give_the_reference_figures(monkeypatch):
-    monkeypatch.delenv("FMHUB_HOME")  # the user's own, where the prices were fetched before
+def test_baselines_give_the_reference_figures():
     found = {}
     for name in ("volatility", "volatility-level"):
         task = TASKS[name]
