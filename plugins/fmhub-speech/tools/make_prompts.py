@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fmhub_text.near import groups
 
+from fmhub.evaluation.metrics.transcripts import folded
+
 OUT = Path(__file__).parents[1] / "src/fmhub_speech/data"
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 SIGNS = re.compile(r"[*#@\[\]()�]")
@@ -33,7 +35,7 @@ def main(folder: Path) -> None:
                 "id": names,
                 "seconds": pa.array([float(row["seconds"]) for row in rows], pa.float64()),
                 "text": texts,
-                "group": groups(texts, names),
+                "group": groups([folded(text) for text in texts], names),
                 "audio": pa.array([(folder / language / row["file"]).read_bytes() for row in rows], pa.binary()),
             }
         )

@@ -14,19 +14,25 @@ SHORT = 5.0
 """Seconds up to which a prompt counts as short in column `length`."""
 
 
-def prompts(language: str) -> pa.Table:
-    """id (the file's name), audio (its bytes), target (what is said), group (the same words, or nearly), length (short or long)."""
-    import pyarrow as pa
+def read(language: str) -> pa.Table:
+    """The bundled columns: id (the file's name), seconds, text, group (the same words, or nearly), audio (the file's bytes)."""
     import pyarrow.parquet as pq
 
     with (importlib.resources.files(__package__) / "data" / f"{language}.parquet").open("rb") as file:
-        table = pq.read_table(file)
+        return pq.read_table(file)
+
+
+def prompts(language: str) -> pa.Table:
+    """id, audio, target (what is said), group, length (short or long)."""
+    import pyarrow as pa
+
+    table = read(language)
     length = ["short" if seconds <= SHORT else "long" for seconds in table["seconds"].to_pylist()]
     columns = {"id": table["id"], "audio": table["audio"], "target": table["text"], "group": table["group"], "length": pa.array(length)}
     return pa.table(columns)
 
 
-def sample(language: str, count: int = 40) -> pa.Table:
+def sample(language: str, count: int = 24) -> pa.Table:
     """The `count` prompts of fewest bytes."""
     import pyarrow.compute as pc
 
