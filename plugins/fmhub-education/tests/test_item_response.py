@@ -84,6 +84,15 @@ def test_own_answers(tmp_path):
     assert stem.levels == ("no", "yes") and len(stem.items) == 6
 
 
+def test_answers_may_be_marks_of_any_scale(tmp_path):
+    marks = [(person, item, str((int(person[1:]) + int(item[-1])) % 4)) for person, item, _ in CELLS]
+    known = own(tmp_path / "a.csv", marks).load().known()
+    stem, head = ITEMS.stem.fit(known), ITEMS.head.fit(known, ITEMS.recipe)
+    assert stem.levels == head.labels == ("0", "1", "2", "3")
+    weight, bias = head.line(stem.design(known.train), head.targets(known.train))
+    assert weight.shape == (4, 9) and bias.shape == (4,)
+
+
 def test_a_test_file_of_new_people(tmp_path):
     (tmp_path / "b.csv").write_text("person,item,answer\nnew,Item number 1,yes\nnew,Item number 2,no\n")
     own(tmp_path / "a.csv", CELLS)
@@ -110,9 +119,12 @@ def test_bad_answers_are_one_line(tmp_path, rows, header, why):
 
 
 def test_an_answer_off_the_scale_and_a_strange_item_name_their_row(splits, tmp_path):
-    found = own(tmp_path / "a.csv", [*CELLS[:-1], ("p9", "Item number 5", "maybe")])
-    with pytest.raises(DataError, match="label 'maybe'"):
-        ITEMS.head.fit(found.load().known(), ITEMS.recipe)
+    (tmp_path / "b.csv").write_text("person,item,answer\nnew,Item number 1,yes\nnew,Item number 2,maybe\n")
+    own(tmp_path / "a.csv", CELLS)
+    found = ITEMS.data.opened(str(tmp_path / "a.csv"), {"label": "answer"}, str(tmp_path / "b.csv"), ITEMS.stem).load()
+    head = ITEMS.head.fit(found.known(), ITEMS.recipe)
+    with pytest.raises(DataError, match="label 'maybe' is not one that was trained on"):
+        head.targets(found.tables["test"])
     stem = ITEMS.stem.fit(splits.known())
     row = splits.tables["test"].slice(0, 1)
     for column, value, why in (

@@ -22,7 +22,7 @@ def fmhub_tasks() -> Iterator[Task]:
         summary="Whether a student would, or would want to, curse, scold or shout, from the item's text and the student's other answers.",
         data=Answered(data.rows(verbal.answers, split=ByPerson(), person="person", item="item", label="answer")),
         stem=stems.Answers(),
-        head=heads.Classification(labels=verbal.LABELS, reads=Reads("first", layers=(-5,))),
+        head=heads.Classification(reads=Reads("first", layers=(-5,))),
         metrics=("auc", "accuracy", "log_loss", "brier", "ece"),
         recipe=Recipe(epochs=2, lr=3e-4, batch=64, dropout=0.2, weight_decay=0.1, augment=0.5, patience=0, lora=Lora(rank=4)),
         baselines=(baselines.Majority(), Rasch(items_only=True, name="item-mean"), Rasch(), OtherAnswers()),

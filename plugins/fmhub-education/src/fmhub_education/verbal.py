@@ -10,7 +10,6 @@ from fmhub_education import pinned
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LABELS = ("no", "yes")
 SITUATIONS = {
     "1": "A bus fails to stop for me.",
     "2": "I miss a train because a clerk gave me faulty information.",
