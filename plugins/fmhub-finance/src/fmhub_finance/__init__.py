@@ -105,6 +105,7 @@ def fmhub_tasks() -> Iterator[Task]:
         data=data.rows(credit.applications, split=data.KFold(k=10, validation=0.05, always=True), label="outcome"),
         stem=stems.Rows(skip=credit.SLICES),
         recipe=Recipe(epochs=3, lr=3e-4, batch=32, dropout=0.3, weight_decay=0.1, patience=0, keep="last", lora=Lora(layers="head")),
+        references=(Reference("auc", 0.5, 0.7950),),
         **CREDIT,
     )
     yield Task(
