@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,8 @@ IMAGE, MASK = ("_image", "_img"), ("_label", "_mask", "_seg")
 
 def slices() -> dict[str, pa.Table]:
     """Tiles of 40 x 40 pixels (32 mm), one table a part; a group is a volume."""
+    import importlib.resources
+
     folder = importlib.resources.files("fmhub_medical") / "data"
     made: dict[str, list[dict[str, Any]]] = {}
     for part, names in PARTS.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -83,6 +81,9 @@ def _targets(labels: np.ndarray, where: str) -> pa.Array:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Images, labels and groups by name. Each header is read, and what it promises counted, before its array is."""
+    import zipfile
+    import zlib
+
     import numpy as np
 
     try:
