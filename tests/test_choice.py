@@ -103,4 +103,4 @@ def test_a_target_is_the_number_of_a_candidate(target):
 
 def test_long_texts_are_cut_and_counted(tiny):
     encoded = stems.Choices().encode(table([("good " * 30, ["a " * 30, "b"], "0"), ROWS[0]]), load(tiny, sha256="0" * 64), Recipe(length=8))
-    assert encoded.truncated == 2 and encoded.lengths.tolist() == [24, 4 * 5]
+    assert encoded.truncated == 1 and encoded.lengths.tolist() == [24, 4 * 5]
