@@ -71,6 +71,13 @@ def test_boxes_of_tiles_are_in_pixels_of_the_picture():
     assert joined[1] == []
 
 
+def test_a_picture_that_was_not_cut_keeps_what_was_found_in_it():
+    """Cut to the picture, two boxes that the head kept apart may overlap by more than its limit: they were scored so."""
+    boxes = [found((0, 0, 20, 20), 0.9)[0], found((1, 0, 20, 20), 0.8)[0]]
+    windows = np.array([[0, 0, 0, 20, 20, 20, 20]])
+    assert heads.Detection(labels=("cat",)).joined({"prediction": [boxes]}, windows, 1) == {"prediction": [boxes]}
+
+
 def test_sure_boxes_are_counted_and_painted():
     head = heads.Detection(labels=("cat", "dog"), sure=0.5)
     boxes = [found((10, 10, 30, 20), 0.9)[0], found((40, 5, 60, 25), 0.7, "dog")[0], found((1, 1, 5, 5), 0.2)[0]]

@@ -117,7 +117,8 @@ class Detection:
         return len(sure) + len(target) - 2 * paired(sure, target)
 
     def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`.
+        """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`. A picture that was not cut
+        keeps what was found in it, as it was scored.
 
         `windows` (tiles, 7) says of each its picture, left, top, right and bottom, and the picture's width and height.
         """
@@ -130,7 +131,8 @@ class Detection:
                 inner = (left > 0 and box[0] < left + EDGE) or (top > 0 and box[1] < top + EDGE)
                 inner |= (right < width and box[2] > right - EDGE) or (bottom < height and box[3] > bottom - EDGE)
                 found[row].append(({**one, "box": box}, inner))
-        return {"prediction": [together(some, self.limit) for some in found]}
+        whole = [int((windows[:, 0] == row).sum()) <= 1 for row in range(count)]
+        return {"prediction": [[one for one, _ in some] if whole[row] else together(some, self.limit) for row, some in enumerate(found)]}
 
 
 @dataclass(frozen=True)
