@@ -30,7 +30,7 @@ from test_trust import make_run, predictions
 from fmhub.leaderboard import gate, schema, server, store, submit, targets, tokens
 from fmhub.leaderboard.verify import verify
 
-SUBMITTERS, EACH, KILLS = 16, 200, 100
+SUBMITTERS, EACH, KILLS, SPOILT = 16, 200, 100, 1500
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unshipped")]
 
 
@@ -204,8 +204,10 @@ def test_no_submission_with_anything_anywhere_is_a_server_error(application, tmp
     app, holder = application
     client, draw, answers = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False), random.Random(0), Counter()
     good, _ = submission(make_run(tmp_path / "good", predictions(0.7, n=30, seed=4), "good"))
-    for _ in range(1500):
+    headers = {**holder, "Content-Type": "application/json"}
+    for number in range(SPOILT):
         found = copy.deepcopy(good)
+        found["entry"]["name"] = f"g{number}"  # another entry each time, so that what is harmless is stored and shown
         at: Any = found
         while isinstance(at, (dict, list)) and at:
             key = draw.choice(list(at) if isinstance(at, dict) else range(len(at)))
@@ -216,8 +218,8 @@ def test_no_submission_with_anything_anywhere_is_a_server_error(application, tmp
         address = f"/api/entries/{'0' * 64}"
         with contextlib.suppress(Exception):
             found, address = signed(found)
-        answers[client.put(address, content=json.dumps(found), headers=holder).status_code] += 1
+        answers[client.put(address, content=json.dumps(found), headers=headers).status_code] += 1
     print(dict(answers))
-    assert set(answers) <= {200, 201, 422}
+    assert {201, 422} <= set(answers) <= {200, 201, 422}, "some of it is harmless, and taken"
     assert client.get("/").status_code == client.get("/board.json").status_code == 200
     assert verify()[1] == []
