@@ -42,6 +42,8 @@ class Translation:
     offered: int = 8
     """Pieces that the lexicon has for one token of the input."""
     beams: int = 4
+    language: str = ""
+    """Of the answers, for a backbone that must be asked for one (`fr`, `de`, `es`, `zh`)."""
     reads: Reads = Reads("all")
     vocabulary: str = ""
     """The tokenizer's json; set by `fit`."""
@@ -56,23 +58,27 @@ class Translation:
         return replace(fitted, answers=fitted.targets(known.train)["pieces"])
 
     def targets(self, table: pa.Table) -> dict[str, list[Any]]:
-        """`pieces`: int64 (n,) an example, the end among them where it is reached."""
+        """`pieces`: int64 (n,) an example, the end among them where it is reached; `text`: the same as text, marks as slots."""
         import numpy as np
 
         from fmhub.heads.pieces import END, Pieces
 
-        read = Pieces(self.vocabulary).read(self._texts(table))
-        return {"pieces": [np.array([*row, END][: self.longest], np.int64) for row in read]}
+        texts = self._texts(table)
+        return {"pieces": [np.array([*row, END][: self.longest], np.int64) for row in Pieces(self.vocabulary).read(texts)], "text": texts}
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
-        """See `fmhub.heads.translator.Translator`."""
+        """See `fmhub.heads.translator.Translator`; a backbone with a decoder of its own writes with that one, see `fmhub.heads.native`."""
+        if getattr(backbone.model.config, "is_encoder_decoder", False):
+            from fmhub.heads.native import Native
+
+            return Native(backbone, self, recipe)
         from fmhub.heads.translator import Translator
 
         return Translator(backbone, stem, self, recipe)
 
     def loss(self, outputs: Draft, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy of each next piece, the true ones before it given."""
-        return outputs.translator.told(outputs, targets["pieces"], recipe.label_smoothing)
+        return outputs.translator.told(outputs, targets[outputs.translator.truth], recipe.label_smoothing)  # type: ignore[no-any-return]
 
     def decode(self, outputs: Draft) -> dict[str, Any]:
         """`prediction`: texts; `confidence`: the mean probability of a piece (geometric), 0 to 1."""

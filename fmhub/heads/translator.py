@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Draft:
     """What the head's module gives: itself and what it knows of a batch; loss and decoding go on from there."""
 
-    translator: Translator
+    translator: Any
     context: Cache
     batch: Any
 
@@ -39,6 +39,8 @@ class Draft:
 class Translator(nn.Module):
     """Decoder, tied output layer, pointers, and the remembered answers (`answers`, rows as the stem's `keys`) and lexicon."""
 
+    truth = "pieces"
+    """The head's target that it learns from."""
     stem: Any
     layers: Any
     pointers: Any

@@ -22,7 +22,7 @@ def fmhub_tasks() -> Iterator[Task]:
             summary=f"Menus, messages and help of LibreOffice into {language}, placeholders kept; your own pairs with --data pairs.tsv.",
             data=pairs(f"data/en-{code}.tsv.gz", code),
             stem=stems.Passage(),
-            head=heads.Translation(),
+            head=heads.Translation(language=code),
             metrics=("chrf", "bleu_zh" if code == "zh" else "bleu", "marks_kept"),
             recipe=Recipe(epochs=4, lr=1e-3, length=96, lora=Lora(layers="last:2")),
             baselines=(Copy(), Memory()),
