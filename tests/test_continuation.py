@@ -220,6 +220,15 @@ def test_metrics_of_likelihood():
         evaluate({name: value for name, value in columns().items() if name != "nll"}, ["perplexity"])
 
 
+def test_a_board_joins_what_a_likelihood_reads_once():
+    from fmhub.leaderboard import targets
+
+    both = pa.table({**{name: values * 2 for name, values in columns().items()}, "split": ["test"] * 2 + ["validation"] * 2})
+    own = targets.predicted(both, ["nll", "tokens"])
+    whole = targets.joined(own, targets.truths(both), {})
+    assert len(set(whole.column_names)) == len(whole.column_names) and whole["nll"].to_pylist() == columns()["nll"] * 2
+
+
 def counted(lines: list[list[int]], order: int, discount: float = 0.5) -> FittedNGram:
     class Small:
         def get_vocab_size(self) -> int:

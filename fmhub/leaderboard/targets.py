@@ -131,7 +131,8 @@ def joined(own: pa.Table, found: Mapping[str, tuple[str, pa.Table]], row: Mappin
         places = pc.index_in(part["id"], known["id"].combine_chunks())
         if places.null_count:
             raise DataError(f"{part['id'][places.is_null().to_pylist().index(True)].as_py()!r} is no example of {split}")
-        for column in known.drop_columns(["id"]).column_names:
+        # what a metric reads of an entry is its own, whatever the first entry of its table said
+        for column in [name for name in known.column_names if name not in part.column_names]:
             part = part.append_column(column, known[column].take(places))
         if "target" not in part.column_names:
             part = _rebuilt(part, row)
