@@ -14,7 +14,6 @@ __all__ = ["Columns", "Labels", "Metric", "as_evaluate", "get", "names"]
 _ROOMS = {
     "answers": ("answer_f1", "exact_match"),
     "agreement": ("kappa_quadratic",),
-    "answers": ("answer_f1", "exact_match"),
     "detection": ("ap50", "ap75", "map"),
     "classification": ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc"),
     "likelihood": ("bits_per_byte", "next_token", "perplexity"),
