@@ -209,10 +209,10 @@ def test_a_tampered_adapter_is_refused_at_once(saved, how):
     encoder, path = saved
     before = {name: tensor.detach().clone() for name, tensor in trainable(encoder).items()}
     tamper(how, path, {name: tensor.clone() for name, tensor in before.items()})
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UntrustedFile) as caught:
         load_into(encoder, path)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert "\n" not in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in trainable(encoder).items())
 

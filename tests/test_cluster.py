@@ -108,4 +108,4 @@ def test_every_seed_fold_and_size_is_a_member():
     from fmhub.training.plan import Options
 
     for options, count in ((Options(), 1), (Options(seeds=3), 3), (Options(seeds=2, folds=5), 10), (Options(seeds=2, curve=(10, 20)), 6)):
-        assert _count(SimpleNamespace(options=options)) == count
+        assert _count(SimpleNamespace(options=options, folds=options.folds)) == count

@@ -175,8 +175,9 @@ def test_constant_target_is_undefined(name):
 
 @pytest.mark.parametrize("name", metrics.names())
 def test_no_rows_are_refused(name):
+    likelihoods = {column: np.array([]) for column in ("nll", "tokens", "bytes", "hits")}
     with pytest.raises(DataError, match="no row"):
-        metrics.get(name).score({"prediction": np.array([]), "target": np.array([]), "scores": np.zeros((0, 2))}, ("a", "b"))
+        metrics.get(name).score({"prediction": np.array([]), "target": np.array([]), "scores": np.zeros((0, 2)), **likelihoods}, ("a", "b"))
 
 
 @pytest.mark.parametrize("name", metrics.names())

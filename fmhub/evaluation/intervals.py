@@ -8,6 +8,7 @@ of the fold was drawn). The random numbers are fixed, so the same table always g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -200,6 +201,8 @@ def _estimate(metric: Metric | None, value: float, drawn: np.ndarray | None, uni
         return {"value": value, "low": None, "high": None, "note": "undefined on most resamples: no interval"}
     tail = _tail(units, level)
     low, high = np.quantile(finite, [tail, 1 - tail])
+    if metric and low == high == value in (metric.low, metric.high) and math.isinf(metric.high - metric.low):
+        return {"value": value, "low": None, "high": None, "note": "at its bound on every resample: no interval"}
     if metric and low == high == value:
         low, high = _at_the_end(metric, value, units)
     return {"value": value, "low": min(float(low), value), "high": max(float(high), value)}

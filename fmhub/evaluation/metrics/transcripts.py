@@ -55,7 +55,8 @@ def errors(columns: Columns, labels: Labels, *, fold: Callable[[str], str], unit
         raise FmhubError("Word error rates need jiwer: pip install 'fmhub[audio]'.") from None
     count = getattr(jiwer, f"process_{unit}")
     rows = []
-    for true, said in zip(_texts(columns, "target"), _texts(columns, "prediction"), strict=True):
+    written = _texts(columns, "prediction")
+    for true, said in zip(_texts(columns, "target"), written, strict=True):
         true, said = fold(true), fold(said)
         if not true:  # which jiwer refuses
             rows.append((len(said.split() if unit == "words" else said), 0))
