@@ -126,9 +126,8 @@ def test_a_run_of_two_is_one_run_with_the_scores_of_one_process(two, tiny, tmp_p
     home, csv, record = two
     assert record["environment"]["processes"] == 2 and record["test_readings"] == 1
     assert [row["id"] for row in fmhub_json("runs", "--json", home=home)] == [record["id"]]
-    assert [entry["run"] for entry in fmhub_json("leaderboard", "--json", home=home)[0]["entries"] if entry["kind"] != "baseline"] == [
-        record["id"]
-    ]
+    entries = fmhub_json("leaderboard", "text-classification", "--json", home=home)[0]["entries"]
+    assert [entry["run"] for entry in entries if entry["kind"] != "baseline"] == [record["id"]]
     assert "processes" not in json.loads((home / "runs" / record["id"] / "plan.json").read_text())["options"]
     alone = fmhub_json(*arguments(tiny, csv, "--json", "--quiet"), home=tmp_path)
     assert alone["environment"]["processes"] == 1

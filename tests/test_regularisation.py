@@ -83,9 +83,9 @@ def test_weight_decay_keeps_matrices_small_and_leaves_vectors_alone(trained):
     frozen = trained(table(), weight_decay=10.0, epochs=0.0)[0]
     vectors = {name: parameter for name, parameter in trainable(decayed).items() if parameter.ndim == 1}
     assert vectors and all(not torch.equal(parameter, trainable(frozen)[name]) for name, parameter in vectors.items())
-    from fmhub.training.loop import optimiser_of
+    from fmhub.training.loop import _optimiser
 
-    groups = optimiser_of(trainable(plain), replace(PLAIN, weight_decay=0.3)).param_groups
+    groups = _optimiser(trainable(plain), replace(PLAIN, weight_decay=0.3)).param_groups
     assert {(parameter.ndim > 1, group["weight_decay"]) for group in groups for parameter in group["params"]} == {(True, 0.3), (False, 0.0)}
 
 
