@@ -50,9 +50,10 @@ class Lazy(click.Group):
         return _plugin_command(cmd_name, points) if points else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f"No command {args[0]!r}.{nearest(args[0], known)}", ctx)
+        if args[0] not in COMMANDS and not args[0].startswith("-"):  # plugins are asked only where the house has no answer
+            known = self.list_commands(ctx)
+            if args[0] not in known:
+                raise click.UsageError(f"No command {args[0]!r}.{nearest(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
