@@ -28,8 +28,8 @@ from fmhub.training.folds import load_rows
 from fmhub.training.targets import targets_of, with_targets
 
 KEYS = {
-    "id", "status", "started", "task", "backbone", "data", "recipe", "seed", "seeds", "scores", "primary", "normalised", "baselines",
-    "folds", "groups", "curve", "decisions", "saved", "privacy", "cost", "environment", "test_readings", "notes",
+    "id", "status", "started", "task", "backbone", "data", "recipe", "seed", "seeds", "scores", "units", "primary", "normalised",
+    "baselines", "folds", "groups", "curve", "decisions", "saved", "privacy", "cost", "environment", "test_readings", "notes",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The record: what ran, what came out, what it cost. Its keys are a contract; other tools read them.
 
 Seconds are wall seconds unless named cpu; memory and sizes are bytes; latency is milliseconds for one example alone.
+`units` says of each metric what it counts, and by which named folding texts were compared.
 Every score is {value, low, high, n}: a 95 % bootstrap interval over the `n` examples of its split, low <= value <= high,
 or null ends where the data cannot give one.
 """
@@ -23,6 +24,7 @@ def record(plan: dict[str, Any], **measured: Any) -> dict[str, Any]:
         "seed": plan["recipe"]["seed"],
         "seeds": plan["options"]["seeds"],
         "scores": measured["scores"],
+        "units": plan["units"],
         "primary": measured["primary"],
         "normalised": measured["normalised"],
         "baselines": measured["baselines"],

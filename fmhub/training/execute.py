@@ -106,6 +106,7 @@ def plan_json(plan: Plan, run: str, rows: Rows, card: backbones.Card) -> dict[st
         "stem": describe(fitted_stem),
         "head": describe(fitted_head),
         "metrics": [metrics.get(metric).name for metric in task.metrics],
+        "units": {one.name: one.unit for one in map(metrics.get, task.metrics) if one.unit},
         "baselines": [baseline.name for baseline in task.baselines] if plan.options.baseline else [],
         "options": describe(plan.options),
         "folds": plan.folds,
