@@ -10,14 +10,14 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fmhub.errors import DataError, FmhubError
+from fmhub.stems import files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,22 +68,8 @@ def named(row: str, source: Any) -> str:
 
 
 def content(source: Any, name: str) -> bytes:
-    """The bytes of a picture given as bytes, as a path, or as the hub's {bytes, path}. Raises `DataError`."""
-    if isinstance(source, Mapping):
-        source = source.get("bytes") or source.get("path")
-    if isinstance(source, bytes):
-        data = source
-    elif isinstance(source, str) and source:
-        try:
-            with Path(source).expanduser().open("rb") as file:
-                data = file.read(LARGEST + 1)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    else:
-        raise DataError(f"{name} holds {str(source)[:40]!r}: a picture is a path or bytes.")
-    if len(data) > LARGEST:
-        raise DataError(f"{name} is larger than {LARGEST >> 20} MiB.")
-    return data
+    """The bytes of a picture; see `fmhub.stems.files`. Raises `DataError`."""
+    return files.content(source, name, "picture", LARGEST)
 
 
 def read(source: Any, name: str, size: int = 0, ground: Sequence[int] = (255, 255, 255)) -> tuple[Image, tuple[int, int]]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fmhub.errors import DataError, FmhubError
+from fmhub.stems import files
 
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "MPEG", "AIFF", "AU", "CAF", "W64")
 LARGEST = 1 << 29
@@ -40,24 +41,10 @@ def decode(sources: Sequence[Any], names: Sequence[str], rate: int) -> list[np.n
 def content(source: Any, name: str) -> tuple[bytes, str]:
     """Bytes and suffix of a sound given as bytes, as a path, or as the hub's {bytes, path}. Raises `DataError`."""
     path = source.get("path") if isinstance(source, Mapping) else source
-    suffix = Path(path).suffix.lower() if isinstance(path, str) else ""
-    if isinstance(source, Mapping):
-        source = source.get("bytes") or path
-    if isinstance(source, bytes):
-        data = source
-    elif isinstance(source, str) and source:
-        try:
-            with Path(source).expanduser().open("rb") as file:
-                data = file.read(LARGEST + 1)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{name}: {source} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    else:
-        raise DataError(f"{name} holds {str(source)[:40]!r}: a sound is a path or bytes.")
-    if len(data) > LARGEST:
-        raise DataError(f"{name} is larger than {LARGEST >> 20} MiB.")
+    data = files.content(source, name, "sound", LARGEST)
     if not data:
         raise DataError(f"{name} is an empty file.")
-    return data, suffix
+    return data, Path(path).suffix.lower() if isinstance(path, str) else ""
 
 
 def read(source: Any, name: str, rate: int) -> np.ndarray:
