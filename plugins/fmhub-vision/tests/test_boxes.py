@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fmhub import DataError, Recipe, UsageError, data, heads
+from fmhub import DataError, Recipe, UsageError, data, heads, stems
 from fmhub.stems import pictures as reader
 
 BOXES = {"a.png": [("cat", [10, 20, 30, 40]), ("dog", [0, 0, 64, 48])], "b.png": [("dog", [5, 5, 25, 45])], "c.png": []}
@@ -180,6 +180,14 @@ def test_a_users_own_data_are_split_by_picture(tmp_path):
     assert set(splits.tables["train"]["tile"].to_pylist()) == {32}
     with pytest.raises(UsageError, match="--columns"):
         spec.opened("x", {"label": "y"}, None, None)
+
+
+def test_small_whole_pictures_say_how_large_they_are(tmp_path):
+    """A detector trained on them must cut a larger picture later, not shrink it; larger ones may be of any scale."""
+    folder = coco(pictures(tmp_path), BOXES)
+    assert [set(boxes.read(str(folder), seen=seen)["tile"].to_pylist()) for seen in (0, 56, 64, 224)] == [{0}, {0}, {64}, {64}]
+    spec = boxes.Boxes(data.rows(lambda: None)).opened(str(folder), {}, None, stems.Image(size=224))
+    assert stems.Image(size=224).fit(spec.load().known()).tile == 64
 
 
 @given(length=st.integers(1, 3000), tile=st.integers(8, 400), overlap=st.floats(0, 0.5))

@@ -37,11 +37,12 @@ class Boxes:
         """The user's own pictures; `test` is a second file or folder. No picture is in two parts, nor are its tiles."""
         if columns:
             raise UsageError("--columns does not go with boxes: COCO, Pascal VOC and YOLO name their own.")
-        return replace(self, rows=data.rows(partial(read, reference, test), fields=("image", "sha256")))
+        seen = int(getattr(stem, "size", 0))
+        return replace(self, rows=data.rows(partial(read, reference, test, seen), fields=("image", "sha256")))
 
 
-def read(reference: str, test: str | None = None) -> pa.Table | dict[str, pa.Table]:
-    """Rows by part, or one table where the files name no parts."""
+def read(reference: str, test: str | None = None, seen: int = 0) -> pa.Table | dict[str, pa.Table]:
+    """Rows by part, or one table where the files name no parts. `seen` is the side, in pixels, of what is read of a picture."""
     pictures = formats.read(reference)
     if test:
         pictures = [replace(one, part=one.part if one.part == "validation" else "train") for one in pictures]
@@ -52,10 +53,10 @@ def read(reference: str, test: str | None = None) -> pa.Table | dict[str, pa.Tab
     parts = {one.part for one in pictures}
     tile = tile_of([one for one in pictures if one.part in ("", "train")] or pictures)
     if parts == {""}:
-        return table(pictures, tile)
+        return table(pictures, tile, seen)
     if "" in parts or not {"train", "test"} <= parts:
         raise DataError(f"{reference} names the parts {', '.join(sorted(parts - {''}))} only; name train and test, or none.")
-    return {part: table([one for one in pictures if one.part == part], tile) for part in sorted(parts)}
+    return {part: table([one for one in pictures if one.part == part], tile, seen) for part in sorted(parts)}
 
 
 def _checked(one: Picture) -> Picture:
@@ -91,18 +92,20 @@ def tile_of(pictures: Sequence[Picture]) -> int:
     return max(32, round(SMALL * float(np.median(sides)))) if sides else 0
 
 
-def table(pictures: Sequence[Picture], tile: int) -> pa.Table:
+def table(pictures: Sequence[Picture], tile: int, seen: int = 0) -> pa.Table:
     """One row a picture, or where one of them is larger than some tiles, one a tile."""
     import pyarrow as pa
 
     from fmhub.artifacts import sha256
     from fmhub.stems.image import WHOLE
 
-    if not tile or all(max(size(one)) <= WHOLE * tile for one in pictures):
+    side = max((max(size(one)) for one in pictures), default=0)
+    if not tile or side <= WHOLE * tile:
+        # no pixel of these is lost: a larger picture that comes later is cut into such squares instead of made smaller
         return pa.table({
             "id": [one.name for one in pictures], "image": [str(one.path.absolute()) for one in pictures],
             "sha256": [sha256(one.path) for one in pictures], "target": pa.array([one.boxes for one in pictures], target_type()),
-            "group": [one.name for one in pictures], "tile": [0] * len(pictures),
+            "group": [one.name for one in pictures], "tile": [side if side <= seen else 0] * len(pictures),
         })  # fmt: skip
     return rows((row for one in pictures for row in _tiled(one, tile)), tile)
 
