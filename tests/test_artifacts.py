@@ -184,6 +184,22 @@ def test_a_slow_client_that_goes_on_is_not_stopped(tmp_path: Path, monkeypatch: 
     assert (fetch(one(Npm("thing@1.0.0"))) / "model.bin").read_bytes() == CONTENT
 
 
+def test_a_client_may_remove_its_own_folders_while_it_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = tmp_path / "thing-1.0.0.tgz"
+    origin.write_bytes(tar_bytes({"package/model.bin": CONTENT}, "w:gz"))
+    script = (
+        "to = pathlib.Path(next(a for a in sys.argv if a.startswith('--pack-destination=')).split('=')[1])\n"
+        "import shutil\n"
+        "until = time.monotonic() + 1\n"
+        "while time.monotonic() < until:\n"
+        " [(to / f'half-{n}' / 'deeper').mkdir(parents=True) for n in range(300)]\n"
+        " [shutil.rmtree(to / f'half-{n}') for n in range(300)]\n"
+        f"(to / 'thing-1.0.0.tgz').write_bytes(pathlib.Path({str(origin)!r}).read_bytes())\n"
+    )
+    client(tmp_path / "bin", "npm", script, monkeypatch)
+    assert (fetch(one(Npm("thing@1.0.0"))) / "model.bin").read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("kind", ["xz", "gz", "zst", ""])
 def test_a_debian_package_is_read_in_memory(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "origin.deb").write_bytes(deb_bytes({"./usr/share/thing/model.bin": CONTENT}, kind))

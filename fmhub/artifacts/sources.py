@@ -202,9 +202,10 @@ def run_client(command: list[str], folder: Path) -> None:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # a client may remove its own temporary file
-            total += path.lstat().st_size
+    for place, _, names in os.walk(folder):  # passes over a folder that the client removes meanwhile; pathlib raises
+        for name in names:
+            with contextlib.suppress(OSError):  # a client may remove its own temporary file
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 
