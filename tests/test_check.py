@@ -85,12 +85,31 @@ def leaking():
     return {"train": TRAIN, "test": test}
 PARTS["data"] = data.rows(leaking, text="text", label="label")
 """
+CROSSING = """
+def crossing():
+    rows = remarks()
+    import pyarrow as pa
+    rows = rows.append_column("group", pa.array([f"site {number % 60}" for number in range(len(rows))]))
+    return {"train": rows.slice(0, 90), "test": rows.slice(90)}
+PARTS["data"] = data.rows(crossing, text="text", label="label", split=data.Given())
+"""
+OWN_SOURCE = """
+class Own:
+    def load(self):
+        from fmhub.task import Splits
+        tables, whole = crossing(), ROWS.load()
+        named = {name: part.rename_columns(["text", "target", "group"]).append_column("id", part["text"]) for name, part in tables.items()}
+        return Splits({**named, "validation": named["test"].slice(0, 0)}, whole.fingerprint)
+PARTS["data"] = Own()
+"""
 
 
 @pytest.mark.parametrize(
     ("code", "check", "said"),
     [
         (LEAK.replace("TRAIN", "rows"), data_checks.splits_disjoint, "identical to examples held out"),
+        (CROSSING, data_checks.splits_disjoint, "is both in train and in test; a group must not cross a split"),
+        (CROSSING + OWN_SOURCE, data_checks.splits_disjoint, "30 groups are in more than one split, such as 'site"),
         (
             "import pyarrow as pa\nimport pyarrow.compute as pc\n"
             + LEAK.replace("TRAIN", "rows.set_column(0, 'text', pc.utf8_upper(rows['text'])).append_column('n', pa.array(range(120)))")
