@@ -1,18 +1,22 @@
 """People's own recordings from csv or folder to record, report and predictions, on a tiny backbone; what cannot be used, in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import sklearn.metrics
 import soundfile
 
 import fmhub
-from fmhub import DataError
+from fmhub import DataError, hub
 from fmhub.evaluation.metrics.transcripts import exact, folded
 from fmhub.report import write
+from fmhub.testing import data_checks, kit
+from fmhub.testing.subject import Subject
 
 RATE = 16000
 WORDS = ("low", "high", "noise")
@@ -27,7 +31,7 @@ def sound(word: str, seconds: float = 0.5, seed: int = 0, rate: int = RATE) -> n
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory) -> Path:
-    """A random Whisper of one second and three words."""
+    """A random Whisper of one second and three words, of large enough weights that the sound is not lost beside the positions."""
     import torch
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import WhisperConfig, WhisperModel
@@ -41,7 +45,7 @@ def backbone(tmp_path_factory) -> Path:
     config = WhisperConfig(
         vocab_size=7, num_mel_bins=20, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=50, max_target_positions=32,
-        pad_token_id=0, bos_token_id=4, eos_token_id=4, decoder_start_token_id=5,
+        pad_token_id=0, bos_token_id=4, eos_token_id=4, decoder_start_token_id=5, init_std=0.2,
     )  # fmt: skip
     WhisperModel(config).save_pretrained(folder)
     return folder
@@ -84,6 +88,7 @@ def test_a_csv_of_recordings_is_learnt_from_and_scored_as_jiwer_scores_it(writte
     scores = {name: score["value"] for name, score in record["scores"]["test"].items()}
     assert scores["wer"] == pytest.approx(jiwer.wer(list(map(folded, true)), list(map(folded, said))), abs=1e-6)
     assert scores["cer"] == pytest.approx(jiwer.cer(list(map(folded, true)), list(map(folded, said))), abs=1e-6)
+    assert record["units"]["wer"] == "errors a word, texts folded by fold-1"
     assert scores["wer_exact"] == pytest.approx(jiwer.wer(list(map(exact, true)), list(map(exact, said))), abs=1e-6)
 
 
@@ -92,6 +97,17 @@ def test_no_speaker_crosses_a_split(written, clips):
     sides = {side: {row["group"] for row in rows if row["split"] == side} for side in ("validation", "test")}
     assert sides["test"] and sides["validation"] and not sides["test"] & sides["validation"]
     assert len(rows) < 60 and len(sides["test"] | sides["validation"]) < 12
+
+
+def test_the_check_finds_a_speaker_who_is_in_declared_parts_of_both_kinds(clips):
+    lines = (clips / "clips.csv").read_text(encoding="utf-8").splitlines()
+    for name, part in (("train", lines[:41]), ("test", [lines[0], *lines[39:]])):  # speaker 7's last two are in both parts
+        (clips / f"{name}.csv").write_text("\n".join(part) + "\n", encoding="utf-8")
+    columns = {"audio": "file", "target": "text", "group": "who"}
+    task, plugin = hub.task("fmhub-speech:speech-recognition")
+    own = task.data.opened(str(clips / "train.csv"), columns, str(clips / "test.csv"), task.stem)
+    outcome = kit.judged(data_checks.splits_disjoint, Subject(plugin, replace(task, sample=own), clips))
+    assert outcome.ok is False and "Group 'speaker 7' is both in train and in test" in outcome.figure
 
 
 def test_the_report_has_spectrograms_and_aligned_errors(written):
@@ -128,14 +144,31 @@ def test_predict_writes_down_whatever_people_have(written, tmp_path):
     assert predictor.predict([given["plain.wav"].read_bytes()])[0]["prediction"] == found["plain.wav"]
 
 
+def film(path: Path, container: str) -> None:
+    """A second of grey pictures; an avi begins as a wav does."""
+    import av
+
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for shade in range(25):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), shade, np.uint8), format="rgb24")))
+        file.mux(stream.encode())
+
+
 def test_predict_says_in_one_line_what_it_cannot_read(written, tmp_path):
     predictor = fmhub.load(written[1])
     with soundfile.SoundFile(tmp_path / "empty.wav", "w", RATE, 1):
         pass
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
-    (tmp_path / "film.wav").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(2000))
-    cases = {"empty.wav": "0 seconds", "silent.wav": "silent", "nan.wav": "not numbers", "film.wav": "not a sound", "gone.wav": "No such"}
+    film(tmp_path / "film.wav", "mp4")
+    film(tmp_path / "riff.wav", "avi")
+    cases = {
+        "empty.wav": "0 seconds", "silent.wav": "silent", "nan.wav": "not numbers", "film.wav": "not a sound", "riff.wav": "not a sound",
+        "gone.wav": "No such",
+    }  # fmt: skip
     for name, said in cases.items():
         with pytest.raises(DataError, match=said) as caught:
             predictor.predict([str(tmp_path / name)])
@@ -145,7 +178,7 @@ def test_predict_says_in_one_line_what_it_cannot_read(written, tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("gone.flac,Low.,x", r"gone\.flac cannot be read: No such file"),
+        ("gone.flac,Low.,x", r"gone\.flac\) cannot be read: No such file"),
         ("0.flac,,x", "no label or target"),
         ("0.flac,Ещё раз,x", "is written in Cyrillic letters; this task writes Latin ones"),
         (",Low.,x", "a sound is a path or bytes"),
@@ -176,12 +209,19 @@ def test_a_folder_of_sounds_per_label_is_run_and_told_apart_by_cepstra(backbone,
         (tmp_path / "sounds" / word).mkdir(parents=True)
         for number in range(16):
             soundfile.write(tmp_path / "sounds" / word / f"{number}.wav", sound(word, 0.3 + number / 50, number), RATE)
-    options = {"length": 100, "epochs": 2, "batch": 8}
+    options = {"length": 100, "epochs": 6, "batch": 8}
     record = fmhub.run("spoken-command", backbone=str(backbone), data=str(tmp_path / "sounds"), set=options, output=str(tmp_path / "run"))
     assert record["scores"]["test"]["accuracy"]["n"] == record["data"]["test"] > 0
     assert [row["name"] for row in record["baselines"]] == ["majority", "mfcc-svm", "frozen-logistic"]
     mfcc = next(row for row in record["baselines"] if row["name"] == "mfcc-svm")
     assert mfcc["scores"]["test"]["accuracy"]["value"] > 0.8
+    rows = [row for row in pq.read_table(tmp_path / "run" / "predictions.parquet").to_pylist() if row["split"] == "test"]
+    true, said = [row["target"] for row in rows], [row["prediction"] for row in rows]
+    scores = {name: score["value"] for name, score in record["scores"]["test"].items()}
+    assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(true, said), abs=1e-6) and scores["accuracy"] > 0.8
+    assert scores["f1_macro"] == pytest.approx(sklearn.metrics.f1_score(true, said, average="macro"), abs=1e-6)
+    shares = np.array([row["scores"] for row in rows], np.float32)
+    assert scores["log_loss"] == pytest.approx(sklearn.metrics.log_loss(true, shares, labels=sorted(WORDS)), abs=1e-6)
     predictor = fmhub.load(tmp_path / "run")
     soundfile.write(tmp_path / "new.ogg", sound("high", 0.6, 99, rate=44100), 44100)
     (said,) = predictor.predict([str(tmp_path / "new.ogg")])

@@ -15,8 +15,8 @@ fmhub_api = (1, 0)
 
 WINDOW = 500
 """Frames of the window: five seconds."""
-ENGLISH = Recipe(epochs=3, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32))
-MANY = Recipe(epochs=2, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32, layers="last:2"))
+ENGLISH = Recipe(epochs=2, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32))
+MANY = Recipe(epochs=3, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32, layers="last:2"))
 """Whisper base costs three times as much: the frozen layers' output is cached."""
 
 
