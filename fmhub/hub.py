@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import os
-import time
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fmhub.errors import FmhubError, UsageError, nearest
 from fmhub.home import valid_name
 from fmhub.plugins import directory
-from fmhub.plugins.plugin import Plugin, from_object, load, normalise
+from fmhub.plugins.plugin import Plugin, clock, from_object, load, normalise
 from fmhub.task import Task
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def _load_installed() -> tuple[Plugin, ...]:
     found = installed()
     disabled = {word.strip() for word in os.environ.get("FMHUB_DISABLE_PLUGINS", "").split(",") if word.strip()}
     seconds = _seconds()
-    deadline = time.monotonic() + TOTAL * seconds
+    deadline = clock() + TOTAL * seconds
     result = []
     for name, (distribution, points) in sorted(found.items()):
         words = {"all", name, *(point.name for point in points)}
@@ -181,12 +180,12 @@ def _load_installed() -> tuple[Plugin, ...]:
             names = tuple(f"{point.name} = {point.value}" for point in points)
             result.append(Plugin(name, distribution.version, names, status="disabled", problem="switched off by FMHUB_DISABLE_PLUGINS"))
             continue
-        result.append(load(distribution, points, seconds=min(seconds, max(0.5, deadline - time.monotonic()))))
+        result.append(load(distribution, points, seconds=min(seconds, max(0.5, deadline - clock()))))
     return tuple(result)
 
 
 def _seconds() -> float:
-    """Wall clock that one plugin may take to load."""
+    """Seconds of `clock` that one plugin may take to load."""
     try:
         return max(0.1, float(os.environ.get("FMHUB_PLUGIN_SECONDS") or "4"))
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -124,6 +125,23 @@ def test_three_hangs_are_answered_within_ten_seconds(distribution: Callable[...,
     assert done.returncode == 0
     assert "fine" in done.stdout
     assert all(f"Plugin fmhub-{name} 1.0 is quarantined: it did not load within" in done.stderr for name in ("aa", "bb", "zz"))
+
+
+def test_a_busy_machine_is_not_the_plugins_fault(distribution: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of work in a plugin that may take one, while six others want the same core."""
+    monkeypatch.setenv("FMHUB_PLUGIN_SECONDS", "1")
+    distribution("fmhub-works", "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass\n" + GOOD)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
+    try:
+        done = subprocess.run([sys.executable, "-m", "fmhub", "tasks"], capture_output=True, text=True, check=False)
+    finally:
+        os.sched_setaffinity(0, cores)
+        for other in others:
+            other.kill()
+            other.wait()
+    assert "fmhub-works" not in done.stderr and "fine" in done.stdout
 
 
 def test_the_callers_alarm_is_given_back(distribution: Callable[..., str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import pickletools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,8 @@ def pictures() -> pa.Table:
 
 def array_bytes(path: Path) -> bytes:
     """The one block of bytes of a gzipped pickle of one array. Its opcodes are listed, nothing of it is run."""
+    import pickletools
+
     with gzip.open(path) as file:
         data = file.read(1 << 26)
     blocks = [argument for code, argument, _ in pickletools.genops(data) if code.name == "BINBYTES"]
