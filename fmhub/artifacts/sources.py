@@ -205,7 +205,7 @@ def _size(folder: Path) -> int:
     for place, _, names in os.walk(folder):  # passes over a folder that the client removes meanwhile; pathlib raises
         for name in names:
             with contextlib.suppress(OSError):  # a client may remove its own temporary file
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += Path(place, name).lstat().st_size
     return total
 
 
