@@ -138,6 +138,11 @@ class Predictor:
         return self._network.stem_spec.fields
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said with every prediction."""
+        return tuple(getattr(self._network.head_spec, "notes", ()))
+
+    @property
     def typed(self) -> Callable[[Any], Mapping[str, Any]] | None:
         """The stem's own reading of what a person types, where it has one: from a value to the task's fields."""
         read = getattr(self._network.stem_spec, "typed", None)

@@ -153,8 +153,9 @@ class HeadSpec(Protocol):
     """Output layer, loss, decoding and what a prediction looks like.
 
     It may also have `labels`, the names of its classes in the order of the scores, `readable(prediction, catalogue)`, a prediction
-    as people read it, `learnable(encoded)`, which of the training rows (bool) teach it anything, and `drawn(prediction, source, truth)`
-    or `painted(row, source)`, a PNG of what was said over what it was said of.
+    as people read it, `learnable(encoded)`, which of the training rows (bool) teach it anything, `drawn(prediction, source, truth)`
+    or `painted(row, source)`, a PNG of what was said over what it was said of, and `notes`, what the record, the report and
+    `predict` are to say with every answer.
     """
 
     @property

@@ -34,6 +34,8 @@ def predict(run: str, inputs: tuple[str, ...], draw: str | None, as_json: bool) 
     found = predictor.predict(rows)
     if draw:
         _draw(predictor, rows, found, Path(draw))
+    for note in predictor.notes:
+        click.echo(f"note  {note}", err=True)
     if as_json:
         emit_json(found)
         return

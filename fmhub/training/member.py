@@ -162,6 +162,7 @@ def train_member(
         seconds_before=before,
         notes=[
             *getattr(stem, "notes", ()),
+            *getattr(head, "notes", ()),
             *_truncated(parts, recipe.length, stem.unit),
             *(
                 [f"{left} examples of train are longer than {recipe.length} {stem.unit} and were not learnt from (recipe.length)."]

@@ -20,6 +20,8 @@ from PIL import Image
 
 from fmhub import DataError, Recipe, UsageError, data, heads
 from fmhub.task import Known
+from fmhub.training.folds import load_rows
+from fmhub.training.plan import Options, make
 
 (TASK,) = imaging.tasks()
 
@@ -34,56 +36,56 @@ def test_the_task_says_that_it_is_no_device():
 
 
 @pytest.fixture(scope="module")
-def splits():
-    return TASK.data.load()
+def folds():
+    return load_rows(make("medical-imaging", Options())).parts
 
 
-def test_no_volume_is_in_two_parts(splits):
-    groups = {name: set(table["group"].to_pylist()) for name, table in splits.tables.items()}
-    assert groups == {"train": {"brain1", "lung2"}, "validation": {"breast1"}, "test": {"brain2", "lung1"}}
-    assert all(
-        row.startswith(group)
-        for table in splits.tables.values()
-        for row, group in zip(table["whole"].to_pylist(), table["group"].to_pylist(), strict=True)
-    )
+def test_every_volume_is_tested_once_by_what_learnt_from_no_slice_of_it(folds):
+    groups = [{name: set(table["group"].to_pylist()) for name, table in part.items()} for part in folds]
+    assert sorted(name for part in groups for name in part["test"]) == sorted(lesions.VOLUMES) and len(groups) == 5
+    for part in groups:
+        assert len(part["test"]) == len(part["validation"]) == 1 and len(part["train"]) == 3
+        assert not (part["test"] & part["train"] or part["test"] & part["validation"] or part["validation"] & part["train"])
+        assert {"brain1", "brain2"} & part["train"] and {"lung1", "lung2"} & part["train"]
+    for table in (table for part in folds for table in part.values()):
+        assert all(row.startswith(group) for row, group in zip(table["whole"].to_pylist(), table["group"].to_pylist(), strict=True))
 
 
-def test_the_volumes_have_the_lesions_that_their_masks_mark(splits):
+def test_the_volumes_have_the_lesions_that_their_masks_mark(folds):
     folder = Path(lesions.__file__).parent / "data"
-    slices = {
-        name: int(readers.read(folder / f"{name}_label.nrrd").voxels.any((1, 2)).sum()) for part in lesions.PARTS.values() for name in part
-    }
-    assert slices == {"brain1": 7, "lung2": 11, "breast1": 3, "brain2": 3, "lung1": 3}
-    for part, names in lesions.PARTS.items():
-        shown = {row.rpartition(" lesion")[0] for row in splits.tables[part]["lesion"].to_pylist() if row}
-        assert len(shown) == sum(slices[name] for name in names), part  # every slice with a lesion has a tile that shows it
+    slices = {name: int(readers.read(folder / f"{name}_label.nrrd").voxels.any((1, 2)).sum()) for name in lesions.VOLUMES}
+    assert slices == {"brain1": 7, "brain2": 3, "breast1": 3, "lung1": 3, "lung2": 11}
+    for table in (part["test"] for part in folds):
+        name = table["group"][0].as_py()
+        shown = {row.rpartition(" lesion")[0] for row in table["lesion"].to_pylist() if row}
+        assert len(shown) == slices[name], "every slice with a lesion has a tile that shows it"
+        assert len(set(table["whole"].to_pylist())) == slices[name] + lesions.OTHERS
 
 
-def test_the_stem_reads_tiles_and_knows_their_size(splits):
-    test = splits.tables["test"]
-    fitted = TASK.stem.fit(splits.known())
+def test_the_stem_reads_tiles_and_knows_their_size(folds):
+    test = folds[0]["test"]
+    fitted = TASK.stem.fit(Known(train=folds[0]["train"]))
     pixels, sizes = fitted.decoded(test.slice(0, 20))
     assert fitted.tile == 40 == tiles.TILE and pixels.shape == (20, 56, 56, 3) and (sizes == 40).all()
 
 
 def test_a_tile_shows_a_lesion_where_a_quarter_of_it_does_and_touching_ones_are_left_out():
     grey, mask = np.full((1, 80, 80), 99, np.uint8), np.zeros((1, 80, 80), bool)
-    mask[0, 10:20, 35:55] = True  # 200 pixels: 50 in the left tile, 150 in the right one
-    found = {row["corner"]: row for row in lesions.rows("v", grey, grey > 0, mask, dense=False)}
-    assert {corner: row["target"] for corner, row in found.items()} == {"0,0": "lesion", "40,0": "lesion", "0,40": "none", "40,40": "none"}
-    assert found["0,0"]["lesion"] == found["40,0"]["lesion"] == "v slice 0 lesion 1" and found["0,40"]["lesion"] is None
-    mask[0, 10:20, 35:38] = False  # now 20 of 170 in the left one: neither
-    assert {row["corner"] for row in lesions.rows("v", grey, grey > 0, mask, dense=False)} == {"40,0", "0,40", "40,40"}
+    mask[0, 0:20, 35:55] = True  # 400 pixels: 100 in the left tile, 300 in the right one, all in the one between them
+    found = {row["corner"]: row for row in lesions.rows("v", grey, grey > 0, mask)}
+    lesion = {corner for corner, row in found.items() if row["target"] == "lesion"}
+    assert lesion == {"0,0", "20,0", "40,0"} and {*found} == lesion | {"0,40", "40,40"}
+    assert {found[corner]["lesion"] for corner in lesion} == {"v slice 0 lesion 1"} and found["0,40"]["lesion"] is None
+    mask[0, :, 35:38] = False  # now 40 of 340 in the left one: neither
+    assert {row["corner"] for row in lesions.rows("v", grey, grey > 0, mask)} == {"20,0", "40,0", "0,40", "40,40"}
 
 
-def test_training_tiles_are_all_that_show_a_lesion_and_an_even_choice_of_others(monkeypatch):
-    monkeypatch.setattr(lesions, "HEALTHY", 10)
-    grey, mask = np.full((6, 120, 120), 99, np.uint8), np.zeros((6, 120, 120), bool)
-    mask[2, 50:60, 50:60] = True
-    rows = list(lesions.rows("v", grey, grey > 0, mask, dense=True))
-    healthy = [row for row in rows if row["target"] == "none"]
-    assert len(healthy) == 10 and len({row["whole"] for row in healthy}) >= 5
-    assert len(rows) - 10 == 4  # at half a tile, four squares of 40 hold what lies at 50 to 60
+def test_all_slices_with_a_lesion_are_read_and_some_others_evenly():
+    grey, mask = np.full((40, 80, 80), 99, np.uint8), np.zeros((40, 80, 80), bool)
+    mask[[3, 4, 5, 20], 50:60, 50:60] = True
+    taken = sorted({int(row["whole"].split()[-1]) for row in lesions.rows("v", grey, grey > 0, mask)})
+    assert {3, 4, 5, 20} <= {*taken} and len(taken) == 4 + lesions.OTHERS and taken[0] == 0 and taken[-1] == 39
+    assert len({row["whole"] for row in lesions.rows("v", grey[:2], grey[:2] > 0, mask[:2])}) == 2
 
 
 def test_a_slice_is_the_same_size_at_any_spacing():
@@ -140,7 +142,8 @@ def test_a_head_takes_labels_levels_in_their_order_or_several_at_once():
     assert type(fitted) is Findings and fitted.labels == ("0", "2", "10")
     several = pa.table({"id": list("ab"), "target": pa.array([["finding 10", "finding 2"], []], pa.list_(pa.string()))})
     fitted = Findings().fit(Known(train=several), Recipe())
-    assert isinstance(fitted, heads.MultiLabel) and set(fitted.labels) == {"finding 2", "finding 10"}
+    assert isinstance(fitted, heads.MultiLabel) and fitted.notes == Findings().notes == (f"{NOT_A_DEVICE}.",)
+    assert set(fitted.labels) == {"finding 2", "finding 10"}
 
 
 def test_medmnist_that_cannot_be_read_is_refused_in_one_line(tmp_path):

@@ -22,16 +22,34 @@ PANELS = 6
 """Slices that are drawn of one."""
 
 
+class Warned:
+    """A head whose record, report and predictions say what it is not."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (f"{NOT_A_DEVICE}.",)
+
+
 @dataclass(frozen=True)
-class Findings(Classification):
+class Outcome(Warned, Classification):
+    """One label out of several."""
+
+
+@dataclass(frozen=True)
+class Several(Warned, MultiLabel):
+    """Several labels at once."""
+
+
+@dataclass(frozen=True)
+class Findings(Warned, Classification):
     """A label out of several; several at once, where the training targets are lists; of a scan, what is in each of its tiles."""
 
-    def fit(self, known: Known, recipe: Recipe) -> Classification | MultiLabel:  # type: ignore[override]
-        """A copy that knows its labels; for lists of labels `MultiLabel`."""
+    def fit(self, known: Known, recipe: Recipe) -> Classification | Several:  # type: ignore[override]
+        """A copy that knows its labels; for lists of labels `Several`."""
         import pyarrow as pa
 
         if pa.types.is_list(known.train.column("target").type):
-            return MultiLabel(labels=self.labels, reads=self.reads).fit(known, recipe)
+            return Several(labels=self.labels, reads=self.reads).fit(known, recipe)
         return super().fit(known, recipe)
 
     def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:

@@ -13,29 +13,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LABELS = ("none", "lesion")
-PARTS = {"train": ("brain1", "lung2"), "validation": ("breast1",), "test": ("brain2", "lung1")}
-"""Whole volumes: no slice of one that is learnt from is judged."""
+VOLUMES = ("brain1", "brain2", "breast1", "lung1", "lung2")
 SHOWN = 0.25
 """A tile shows a lesion where it has this share of what the slice has of it, or where this share of the tile is lesion. One that
 has less of it is neither: it is left out."""
-HEALTHY = 400
-"""Tiles without a lesion that are learnt from, of one volume."""
+OTHERS = 5
+"""Slices without a lesion that are taken of a volume, evenly over it: neighbours are much alike."""
 IMAGE, MASK = ("_image", "_img"), ("_label", "_mask", "_seg")
 """How the names of a volume and of its mask end, before the suffix."""
 
 
-def slices() -> dict[str, pa.Table]:
-    """Tiles of 40 x 40 pixels (32 mm), one table a part; a group is a volume."""
+def slices() -> pa.Table:
+    """Tiles of 40 x 40 pixels (32 mm) of the five volumes; a group is a volume."""
     import importlib.resources
 
-    folder = importlib.resources.files("fmhub_medical") / "data"
-    made: dict[str, list[dict[str, Any]]] = {}
-    for part, names in PARTS.items():
-        for name in names:
-            with importlib.resources.as_file(folder) as place:
-                grey, mask = (_stored(Path(place) / f"{name}_{kind}.nrrd") for kind in ("image", "label"))
-            made.setdefault(part, []).extend(rows(name, grey, grey > 0, mask > 0, dense=part == "train"))
-    return {part: table(found) for part, found in made.items()}
+    with importlib.resources.as_file(importlib.resources.files("fmhub_medical") / "data") as place:
+        parts = {name: [_stored(Path(place) / f"{name}_{kind}.nrrd") for kind in ("image", "label")] for name in VOLUMES}
+    return table([row for name, (grey, mask) in parts.items() for row in rows(name, grey, grey > 0, mask > 0)])
 
 
 def _stored(path: Path) -> np.ndarray:
@@ -47,10 +41,10 @@ def _stored(path: Path) -> np.ndarray:
     return readers.read(path).voxels.astype(np.uint8)
 
 
-def rows(name: str, grey: np.ndarray, body: np.ndarray, mask: np.ndarray, *, dense: bool) -> Iterator[dict[str, Any]]:
-    """{id, image, target, group, whole, corner, lesion} of one volume's tiles, side by side.
+def rows(name: str, grey: np.ndarray, body: np.ndarray, mask: np.ndarray) -> Iterator[dict[str, Any]]:
+    """{id, image, target, group, volume, whole, corner, lesion} of one volume's tiles.
 
-    `dense`, for training: at every half tile, all that show a lesion and as many others as `HEALTHY`, evenly over the volume.
+    Of all slices with a lesion and `OTHERS` without one: tiles side by side, and at every half tile those that show a lesion.
     """
     import numpy as np
     from scipy import ndimage
@@ -58,25 +52,32 @@ def rows(name: str, grey: np.ndarray, body: np.ndarray, mask: np.ndarray, *, den
     from fmhub.stems.pictures import raw
     from fmhub_medical import tiles
 
-    found, kept = [], []
-    for number, (one, inside, lesion) in enumerate(zip(grey, body, mask, strict=True)):
-        marked, count = ndimage.label(lesion, structure=np.ones((3, 3)))
+    for number in _taken(mask):
+        marked, count = ndimage.label(mask[number], structure=np.ones((3, 3)))
         areas = np.bincount(marked.ravel(), minlength=count + 1)
-        for top, left in tiles.corners(inside | lesion, tiles.TILE // 2 if dense else tiles.TILE):
+        inside = body[number] | mask[number]
+        beside = set(tiles.corners(inside))
+        for top, left in sorted(beside.union(tiles.corners(inside, tiles.TILE // 2) if count else ())):
             part = np.bincount(tiles.piece(marked, top, left).ravel(), minlength=count + 1)
             seen = sorted((at for at in range(1, count + 1) if part[at] >= SHOWN * min(areas[at], tiles.TILE**2)), key=lambda at: -part[at])
-            if part[1:].any() and not seen:
+            if not seen and (part[1:].any() or (top, left) not in beside):
                 continue
             whole = f"{name} slice {number}"
-            found.append({
-                "id": f"{whole} {left},{top}", "image": raw(tiles.piece(one, top, left)), "target": LABELS[bool(seen)], "group": name,
-                "whole": whole, "corner": f"{left},{top}", "lesion": f"{whole} lesion {seen[0]}" if seen else None,
-            })  # fmt: skip
-    healthy = [row for row in found if row["target"] == LABELS[0]]
-    if dense and len(healthy) > HEALTHY:
-        chosen = {healthy[int(place)]["id"] for place in np.linspace(0, len(healthy) - 1, HEALTHY).round()}
-        kept = [row for row in found if row["target"] == LABELS[1] or row["id"] in chosen]
-    yield from kept or found
+            yield {
+                "id": f"{whole} {left},{top}", "image": raw(tiles.piece(grey[number], top, left)), "target": LABELS[bool(seen)],
+                "group": name, "volume": name, "whole": whole, "corner": f"{left},{top}",
+                "lesion": f"{whole} lesion {seen[0]}" if seen else None,
+            }  # fmt: skip
+
+
+def _taken(mask: np.ndarray) -> list[int]:
+    """The slices that are read, in their order."""
+    import numpy as np
+
+    shown = mask.any((1, 2))
+    others = np.flatnonzero(~shown)
+    evenly = others[np.linspace(0, len(others) - 1, min(OTHERS, len(others))).round().astype(int)] if len(others) else others
+    return sorted({*np.flatnonzero(shown).tolist(), *evenly.tolist()})
 
 
 def table(found: Sequence[dict[str, Any]]) -> pa.Table:
@@ -85,7 +86,7 @@ def table(found: Sequence[dict[str, Any]]) -> pa.Table:
 
     from fmhub_medical.tiles import TILE
 
-    names = ("id", "image", "target", "group", "whole", "corner", "lesion")
+    names = ("id", "image", "target", "group", "volume", "whole", "corner", "lesion")
     types = {name: pa.binary() if name == "image" else pa.string() for name in names}
     columns = {name: pa.array([row[name] for row in found], types[name]) for name in names}
     return pa.table({**columns, "tile": pa.array([TILE] * len(found), pa.int64())})
@@ -97,8 +98,8 @@ def own(reference: str, test: str | None = None) -> pa.Table | dict[str, pa.Tabl
     A group is what a file's name begins with up to the first `-` or `.`, or its folder where it has one: the patient.
     """
     if test is None:
-        return table(list(_folder(Path(reference), dense=False)))
-    return {"train": table(list(_folder(Path(reference), dense=True))), "test": table(list(_folder(Path(test), dense=False)))}
+        return table(list(_folder(Path(reference))))
+    return {"train": table(list(_folder(Path(reference)))), "test": table(list(_folder(Path(test))))}
 
 
 def holds_masks(folder: Path) -> bool:
@@ -125,7 +126,7 @@ def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
     return found
 
 
-def _folder(folder: Path, *, dense: bool) -> Iterator[dict[str, Any]]:
+def _folder(folder: Path) -> Iterator[dict[str, Any]]:
     from fmhub_medical import readers, tiles
 
     for patient, image, label in _pairs(folder):
@@ -136,5 +137,5 @@ def _folder(folder: Path, *, dense: bool) -> Iterator[dict[str, Any]]:
             raise DataError(f"{name} has {sizes[0]} voxels and its mask {sizes[1]}: they must be the same.")
         grey, body = tiles.flat(scan, name)
         lesion = tiles.resampled(mask.voxels > 0, scan.spacing)
-        for row in rows(name, grey, body, lesion, dense=dense):
+        for row in rows(name, grey, body, lesion):
             yield {**row, "group": patient}

@@ -61,5 +61,5 @@ def discs(volumes: int = 12, seed: int = 5) -> pa.Table:
                 mask[slice_] = (down - y) ** 2 + (across - x) ** 2 < random.uniform(10, 16) ** 2
                 pixels[mask[slice_]] += 90
             grey[slice_] = np.where(body, pixels, 0).clip(0, 255)
-        found += lesions.rows(f"made-up {volume}", grey, np.stack([body] * 3), mask, dense=False)
+        found += lesions.rows(f"made-up {volume}", grey, np.stack([body] * 3), mask)
     return lesions.table(found)
