@@ -155,3 +155,20 @@ def test_a_backbone_without_decoder_or_token_is_refused(backbone: Any, shaped: A
 def test_a_text_longer_than_the_decoder_can_be_is_cut(backbone: Any) -> None:
     total, count = SPEC.loss(outputs(writing(backbone), torch.randn(1, 10, 32)), {"text": ["one " * 50]}, RECIPE)
     assert count == 15 and bool(torch.isfinite(total))  # 16 positions, two of them the prompt's, and the end
+
+
+def test_the_decoder_gets_an_adapter_whatever_else_of_it_is_trained_and_none_with_head(backbone: Any, shaped: Any) -> None:
+    backbone.missing = {name for name, _ in backbone.model.named_parameters() if name == "decoder.layer_norm.weight"}
+    assert backbone.missing
+    writing(backbone)
+    trained = [name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad]
+    assert "decoder.layer_norm.weight" in trained and any("decoder" in name and "lora_A" in name for name in trained)
+    assert not any("lora" in name for name, _ in again(shaped, backbone).named_parameters())
+
+
+def again(shaped: Any, backbone: Any) -> Any:
+    """Another random Whisper with the same tokenizer, its recipe without LoRA."""
+    other = shaped("whisper")
+    other.folder = backbone.folder
+    writing(other, Recipe(lora=Lora(layers="head")))
+    return other.model
