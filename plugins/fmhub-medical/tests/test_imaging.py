@@ -6,6 +6,7 @@ import io
 import zipfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nrrd
 import numpy as np
@@ -19,7 +20,8 @@ from fmhub_medical.stem import Slices, as_picture
 from PIL import Image
 
 from fmhub import DataError, Recipe, UsageError, data, heads
-from fmhub.task import Known
+from fmhub.task import Known, Splits
+from fmhub.testing import data_checks
 from fmhub.training.folds import load_rows
 from fmhub.training.plan import Options, make
 
@@ -258,6 +260,48 @@ def test_a_volume_is_no_single_picture(tmp_path):
     volume(tmp_path, "p")
     with pytest.raises(DataError, match="a volume of 2 slices"):
         as_picture(str(tmp_path / "p_image.nrrd"), "Row 0")
+
+
+def test_a_class_that_only_the_test_part_has_is_refused(tmp_path):
+    made = parts([[0], [1], [1], [0]])
+    path = npz(tmp_path / "set.npz", **{**made, "test_labels": np.array([[0], [1], [2], [0]])})
+    found = TASK.data.opened(f"medmnist:{path}", {}, None, TASK.stem).load()
+    head = Findings().fit(found.known(), Recipe())
+    with pytest.raises(DataError, match=r"Row test-2: label '2' is not one that was trained on\.") as error:
+        head.targets(found.tables["test"])
+    assert "\n" not in str(error.value)
+
+
+def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path):
+    away, linked = tmp_path / "away", tmp_path / "linked"
+    for folder in (away, linked, tmp_path / "mine" / "a", tmp_path / "empty"):
+        folder.mkdir(parents=True)
+    volume(away, "p")
+    for name in ("p_image.nrrd", "p_label.nrrd"):
+        (linked / name).symlink_to(away / name)
+    (away / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(50))
+    (tmp_path / "mine" / "a" / "link.jpg").symlink_to(away / "cut.jpg")
+    for name, words in (
+        ("empty", "has no files"), ("linked", "has no files"), ("mine", "is a link out of"), ("absent", "no file or folder"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=words) as error:
+            TASK.data.opened(str(tmp_path / name), {}, None, TASK.stem).load()
+        assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match=r"Row 7.*(cut|damaged|truncated|not a picture)") as error:
+        TASK.stem.decoded(pa.table({"id": ["7"], "path": [str(away / "cut.jpg")]}))
+    assert "\n" not in str(error.value)
+
+
+def test_a_volume_in_two_parts_is_found_by_the_conformance_check(folds):
+    def seen(tables):
+        whole = Splits(tables=tables, fingerprint="", rule="KFold")
+        return data_checks.splits_disjoint(SimpleNamespace(whole=whole, stem=TASK.stem))
+
+    parts = dict(folds[0])
+    assert seen(parts)[0]
+    name, few = parts["test"]["group"][0].as_py(), parts["test"].slice(0, 30)
+    ok, words = seen({**parts, "train": pa.concat_tables([parts["train"], few]), "test": parts["test"].slice(30)})
+    assert not ok and "1 groups are in more than one split" in words and name in words
 
 
 # ---- what predict gives
