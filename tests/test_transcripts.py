@@ -64,6 +64,7 @@ def test_rates_are_jiwers_over_all_texts_together() -> None:
 def test_numbers_as_digits_and_contractions_are_the_same_in_whispers_english() -> None:
     table = columns(["press one", "I am sorry, that's it"], ["Press 1.", "I'm sorry that is it"])
     assert metrics.get("wer_english").score(table) == 0 < metrics.get("wer").score(table)
+    assert english("First... press two for the menu...") == "1st press 2 for the menu"
 
 
 WORDS = st.lists(st.sampled_from("eins zwei drei vier".split()), max_size=6).map(" ".join)

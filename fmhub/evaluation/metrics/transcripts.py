@@ -36,8 +36,8 @@ def exact(text: str) -> str:
 
 
 def english(text: str) -> str:
-    """`text` as transformers' EnglishTextNormalizer leaves it, without its list of British spellings."""
-    return str(_normaliser()(text)).strip()
+    """`text` as transformers' EnglishTextNormalizer leaves it, without its list of British spellings and the points that stand alone."""
+    return " ".join(word for word in str(_normaliser()(text)).split() if word != ".")  # three at the end of a text leave one
 
 
 @functools.cache
