@@ -63,7 +63,7 @@ class Recipe:
     patience: int = 2
     """Validation readings without a new best before training stops; 0 never stops early."""
     keep: Literal["best", "last"] = "best"
-    """Which reading's step is kept: with few validation rows the best one is mostly luck, and the last is better."""
+    """Which step is kept: of the latest validation reading within one standard error of the best one, or the last."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: int = 0
     adapter: Adapter = field(default_factory=Adapter)

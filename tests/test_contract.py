@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ TASKS = {f"{plugin.name}:{task.name}": task for task, plugin in hub.tasks()}
 
 
 @pytest.fixture(scope="module")
-def shared_home(weights: Path) -> Path:
-    """A home with real weights for the whole module; backbones of other plugins are fetched into it once."""
-    return weights
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all workers of the session: what tasks need is fetched into it, and converted, once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home-of-contracts"
 
 
 @pytest.fixture

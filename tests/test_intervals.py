@@ -291,3 +291,14 @@ def test_two_equal_systems_are_seldom_told_apart():
         ours = {**theirs, "prediction": [t if ok else LABELS[t == "neg"] for t, ok in zip(theirs["target"], right, strict=True)]}
         apart += evaluation.better(evaluation.difference(ours, theirs, "accuracy", resamples=400), "accuracy") is not None
     assert apart / 300 < 0.09
+
+
+def test_the_standard_error_is_that_of_the_textbook():
+    """Of a mean of 400 rows: s / sqrt(n), within what 2,000 resamples allow; of 40 groups of ten equal rows, of 40 rows."""
+    right = np.random.default_rng(0).random(400) < 0.8
+    columns = {"id": np.arange(400), "target": np.ones(400, int), "prediction": right.astype(int)}
+    accuracy = metrics.get("accuracy")
+    assert intervals.standard_error(accuracy, columns, (0, 1), resamples=2000) == pytest.approx(right.std() / 20, rel=0.1)
+    grouped = {**columns, "prediction": np.repeat(right[:40], 10).astype(int), "group": np.repeat(np.arange(40), 10).astype(str)}
+    assert intervals.standard_error(accuracy, grouped, (0, 1), resamples=2000) == pytest.approx(right[:40].std() / 40**0.5, rel=0.1)
+    assert intervals.standard_error(accuracy, {name: values[:1] for name, values in columns.items()}, (0, 1)) == 0.0

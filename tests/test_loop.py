@@ -89,7 +89,7 @@ def accuracy(network, part):
 def train(network, part, path: Path, *, stop_at: int | None = None, log=None):
     from accelerate import Accelerator
 
-    from fmhub.training.loop import fit
+    from fmhub.training.loop import Reading, fit
 
     class Killed(BaseException):
         pass
@@ -105,7 +105,14 @@ def train(network, part, path: Path, *, stop_at: int | None = None, log=None):
 
     torch.optim.AdamW.step = step
     try:
-        return fit(network, part, lambda: accuracy(network, part), accelerator=Accelerator(), checkpoint=path, log=log or (lambda *_: None))
+        return fit(
+            network,
+            part,
+            lambda: Reading(accuracy(network, part)),
+            accelerator=Accelerator(),
+            checkpoint=path,
+            log=log or (lambda *_: None),
+        )
     except Killed:
         return None
     finally:
@@ -211,31 +218,50 @@ def test_schedules_rise_then_fall(schedule):
 def test_early_stopping_restores_the_best_step(build, tmp_path):
     from accelerate import Accelerator
 
-    from fmhub.training.loop import fit
+    from fmhub.training.loop import Reading, fit
 
     network, part = build(epochs=10, patience=2)
     scores, seen = iter([0.1, 0.9, 0.5, 0.4, 1.0]), []
 
     def judge():
         seen.append(state(network))
-        return next(scores)
+        return Reading(next(scores))
 
     progress = fit(network, part, judge, accelerator=Accelerator(), checkpoint=tmp_path / "a", log=lambda *_: None)
     assert (progress.step, progress.best_step, progress.finished) == (48, 24, True)
     assert same(state(network), seen[1])
 
 
+@pytest.mark.parametrize(("error", "kept"), [(0.0, 12), (0.02, 12), (0.04, 36), (0.2, 48)])
+def test_of_readings_that_noise_may_have_ordered_the_latest_is_kept(build, tmp_path, error, kept):
+    """All within one standard error of the highest, not of one another."""
+    from accelerate import Accelerator
+
+    from fmhub.training.loop import Reading, fit
+
+    network, part = build(epochs=4, patience=0)
+    scores, seen = iter([0.80, 0.75, 0.77, 0.70]), []
+
+    def judge():
+        seen.append(state(network))
+        return Reading(next(scores), error)
+
+    progress = fit(network, part, judge, accelerator=Accelerator(), checkpoint=tmp_path / "a", log=lambda *_: None)
+    assert (progress.best, progress.best_step) == (0.80, kept)
+    assert same(state(network), seen[kept // 12 - 1])
+
+
 def test_the_last_step_is_kept_where_the_recipe_says_so(build, tmp_path):
     from accelerate import Accelerator
 
-    from fmhub.training.loop import fit
+    from fmhub.training.loop import Reading, fit
 
     network, part = build(epochs=3, patience=1, keep="last")
     scores, seen = iter([0.9, 0.5, 0.4]), []
 
     def judge():
         seen.append(state(network))
-        return next(scores)
+        return Reading(next(scores))
 
     progress = fit(network, part, judge, accelerator=Accelerator(), checkpoint=tmp_path / "a", log=lambda *_: None)
     assert (progress.step, progress.best_step, progress.finished) == (36, 36, False)

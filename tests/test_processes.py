@@ -54,7 +54,7 @@ def watched(network, train, plan, step, accelerator, parameters):
 
 loop.step_gradients = watched
 part = network.prepare(rows)
-judge = lambda: float(loop.predict(network, part, accelerator)["scores"][0][0])
+judge = lambda: loop.Reading(float(loop.predict(network, part, accelerator)["scores"][0][0]))
 loop.fit(network, part, judge, accelerator=accelerator, checkpoint=Path(out + ".checkpoint"), log=lambda *_: None)
 if accelerator.is_main_process:
     save_file({**found, "losses": torch.stack(losses), "ranks": torch.tensor(accelerator.num_processes)}, out)

@@ -75,6 +75,17 @@ def paired(metric: Metric, ours: Columns, theirs: Columns, labels: Labels = None
     return _estimate(None, value, drawn[0] - drawn[1], len(keys), level)
 
 
+def standard_error(metric: Metric, columns: Columns, labels: Labels = None, *, resamples: int = 100) -> float:
+    """How far the value would lie from another sample's, one standard deviation of the resamples; 0 where they say nothing."""
+    keys = unit_keys(columns)
+    if len(keys) < 2:
+        return 0.0
+    cells = _cells(columns, keys, "pooled")
+    drawn = _draw([_over_seeds(metric, cells, labels, len(keys), _seed_weights(len(cells), resamples, stream=1))], len(keys), resamples)[0]
+    finite = drawn[np.isfinite(drawn)]
+    return float(finite.std()) if len(finite) * 2 >= resamples else 0.0
+
+
 def unit_keys(columns: Columns) -> list[str]:
     """The units that are resampled, sorted: groups where there are any, else ids."""
     return sorted(set(_units(columns)))

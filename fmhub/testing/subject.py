@@ -26,7 +26,7 @@ from fmhub.task import Splits, StemSpec, Task
 from fmhub.training import ranks
 from fmhub.training.execute import execute
 from fmhub.training.folds import load_rows, settle_labels
-from fmhub.training.loop import fit, predict
+from fmhub.training.loop import Reading, fit, predict
 from fmhub.training.network import Network, Part
 from fmhub.training.plan import Options, Plan
 from fmhub.training.reporting import Reporter
@@ -135,11 +135,11 @@ class Subject:
         readings = itertools.count()
         rows = limit(self.splits.tables["train"], SHORT)
 
-        def judge() -> float:
+        def judge() -> Reading:
             reading = next(readings)
             if interrupt and reading == 1:
                 raise KeyboardInterrupt
-            return float(reading)
+            return Reading(float(reading))
 
         def train() -> Network:
             network = self.network(epochs=2, evaluations=1, patience=0, batch=8, accumulate=1)

@@ -19,11 +19,13 @@ from fmhub.home import atomic
 
 @dataclass
 class Progress:
-    """How far training is: `step` optimiser steps done, and what validation said."""
+    """How far training is: `step` optimiser steps done, and what validation said; `best_step` is the one that is kept."""
 
     step: int = 0
     best_step: int = 0
     best: float | None = None
+    error: float = 0.0
+    """The best reading's standard error."""
     worse: int = 0
     """Readings since the best one."""
     seconds: float = 0.0

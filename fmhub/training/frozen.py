@@ -12,9 +12,10 @@ import pyarrow as pa
 import torch
 
 from fmhub.evaluation import metrics
+from fmhub.evaluation.intervals import standard_error
 from fmhub.evaluation.metrics.columns import columns
 from fmhub.recipe import override
-from fmhub.training.loop import fit, predict
+from fmhub.training.loop import Reading, fit, predict
 from fmhub.training.member import Load, Member
 from fmhub.training.network import Network, Part
 from fmhub.training.prefix import frozen_below, open_or_fill
@@ -39,7 +40,7 @@ class Alone:
 
 
 def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
-    """See `fmhub.task.Setting.frozen`: the task's recipe without an adapter; the best validation reading is kept."""
+    """See `fmhub.task.Setting.frozen`: the task's recipe without an adapter; validation chooses the step as for the run."""
     stem, head = member.fitted()
     recipe = override(member.task.recipe, {"lora.layers": "head", "augment": 0.0, "seed": member.seed})
     network = Network(load(), stem, head, recipe, member.known)
@@ -60,8 +61,9 @@ def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
     return lambda rows: said(part(rows, targets=False))
 
 
-def _score(member: Member, held: Part, said: dict[str, Any]) -> float:
+def _score(member: Member, held: Part, said: dict[str, Any]) -> Reading:
     ranking = metrics.get(member.task.metrics[0])
     table = {"id": held.table["id"].to_pylist(), "target": held.table["target"].to_pylist(), **said}
-    value = ranking.score(columns(table), getattr(member.task.head, "labels", None))
-    return value if ranking.direction == "max" else -value
+    found, labels = columns(table), getattr(member.task.head, "labels", None)
+    value = ranking.score(found, labels)
+    return Reading(value if ranking.direction == "max" else -value, standard_error(ranking, found, labels))

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,14 +31,23 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT_SECONDS = 15.0
+
+
+class Reading(NamedTuple):
+    """What validation says of a step: a score, higher is better, and its standard error."""
+
+    score: float
+    error: float = 0.0
+
+
 Log = Callable[[int, int, dict[str, float], float], None]
 """Called with (step, total steps, values, steps a second)."""
 
 
 def fit(
-    network: Network, train: Part, judge: Callable[[], float] | None, *, accelerator: Accelerator, checkpoint: Path | None, log: Log
+    network: Network, train: Part, judge: Callable[[], Reading] | None, *, accelerator: Accelerator, checkpoint: Path | None, log: Log
 ) -> Progress:
-    """Train `network` in place and leave it at the step that `judge` (validation, higher is better) liked best, or at the last.
+    """Train `network` in place and leave it at the step that `judge` (validation) chooses, see `_remember`, or at the last.
 
     Goes on from `checkpoint` where that file exists (None: nothing is kept). Raises `FmhubError` when the loss is no longer a number.
     """
@@ -76,8 +85,9 @@ def fit(
             values = {"loss": value, "lr": plan.lr(progress.step - 1), "epoch": progress.step / plan.steps_per_epoch}
             loss, weight = loss * 0, weight * 0
             if reading and judge is not None:
-                values["validation"] = score = judge()
-                best = _remember(progress, score, named, best, recipe)
+                found = judge()
+                values["validation"] = found.score
+                best = _remember(progress, found, named, best, recipe)
                 progress.history.append({"step": progress.step, **values})
             log(progress.step, plan.total, values, (progress.step - first) / (time.monotonic() - began))
         now = time.monotonic()
@@ -196,15 +206,22 @@ def _resume(
 
 
 def _remember(
-    progress: Progress, score: float, named: dict[str, torch.nn.Parameter], best: dict[str, torch.Tensor], recipe: Recipe
+    progress: Progress, found: Reading, named: dict[str, torch.nn.Parameter], best: dict[str, torch.Tensor], recipe: Recipe
 ) -> dict[str, torch.Tensor]:
-    """Keep the tensors of the best reading, or of the last; say when patience has run out."""
-    if progress.best is None or score > progress.best or recipe.keep == "last":
-        progress.best, progress.best_step, progress.worse = score, progress.step, 0
-        return {name: parameter.detach().clone() for name, parameter in named.items()}
-    progress.worse += 1
-    progress.finished = bool(recipe.patience) and progress.worse >= recipe.patience
-    return best
+    """Keep the tensors of the latest reading within one standard error of the best one, or of the last; say when patience has run out.
+
+    The rule of one standard error (Breiman et al. 1984, 3.4.3): of readings that validation cannot tell apart, the highest is luck,
+    and the latest has learnt most.
+    """
+    if progress.best is None or found.score > progress.best or recipe.keep == "last":
+        progress.best, progress.error, progress.worse = found.score, found.error, 0
+    else:
+        progress.worse += 1
+        progress.finished = bool(recipe.patience) and progress.worse >= recipe.patience
+        if found.score < progress.best - progress.error:
+            return best
+    progress.best_step = progress.step
+    return {name: parameter.detach().clone() for name, parameter in named.items()}
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from fmhub.backbones.adapter import kept, save, trainable
 from fmhub.errors import DataError
 from fmhub.evaluation import metrics
+from fmhub.evaluation.intervals import standard_error
 from fmhub.evaluation.metrics.columns import columns as columns_of
 from fmhub.home import atomic, read_json
 from fmhub.runs import folder as run_folder
@@ -26,7 +27,7 @@ from fmhub.task import HeadSpec, Known, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
 from fmhub.training import cost, ranks
 from fmhub.training.checkpoint import Progress
-from fmhub.training.loop import fit, predict
+from fmhub.training.loop import Reading, fit, predict
 from fmhub.training.network import Network, Part
 from fmhub.training.plan import describe
 from fmhub.training.prefix import frozen_below, open_or_fill
@@ -130,13 +131,14 @@ def train_member(
     ranking = metrics.get(member.task.metrics[0])
     sign = 1.0 if ranking.direction == "max" else -1.0
 
-    def judge() -> float:
-        value = ranking.score(columns_of(table("validation")), getattr(head, "labels", None))
+    def judge() -> Reading:
+        columns, labels = columns_of(table("validation")), getattr(head, "labels", None)
+        value = ranking.score(columns, labels)
         if not math.isfinite(value):
             raise DataError(
                 f"{ranking.name} is undefined on the validation part ({len(parts['validation'].table)} rows): nothing can be chosen by it."
             )
-        return sign * value
+        return Reading(sign * value, standard_error(ranking, columns, labels))
 
     def log(step: int, steps: int, values: dict[str, float], rate: float) -> None:
         if "validation" in values:
