@@ -335,3 +335,25 @@ def test_a_folder_named_relative_is_found_again_from_elsewhere(tiny, csv, tmp_pa
         plan = api.plan("toy", data=csv.name, backbone=os.path.relpath(tiny), columns={"text": "text", "label": "label"})
     assert Path(plan.options.data) == csv and Path(plan.options.backbone).resolve() == tiny.resolve()
     assert Path(plan.options.backbone).is_absolute()
+
+
+@dataclass(frozen=True)
+class Warned(heads.Classification):
+    """A head with something to say."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ("Not for use at sea.",)
+
+
+def test_what_a_head_has_to_say_stands_in_record_report_and_beside_predictions(tiny, csv, tmp_path, capsys):
+    from fmhub.cli import main
+
+    with registered(task(tiny, csv, head=Warned(), recipe=replace(RECIPE, epochs=1))):
+        record = api.run("toy", output=tmp_path / "run")
+        capsys.readouterr()
+        assert main(["predict", str(tmp_path / "run"), "a good day"]) == 0
+        said = capsys.readouterr()
+        assert main(["report", str(tmp_path / "run")]) == 0
+    assert "Not for use at sea." in record["notes"] and "Not for use at sea." in (tmp_path / "run" / "report.html").read_text()
+    assert said.out.startswith(("up", "down")) and "note  Not for use at sea.\n" in said.err

@@ -10,7 +10,7 @@ from fmhub import Recipe, Task, data, stems
 from fmhub.evaluation import baselines
 from fmhub.evaluation.metrics.decisions import cost
 from fmhub.recipe import Lora
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_medical import findings, samples
 from fmhub_medical.head import NOT_A_DEVICE, Outcome
 
@@ -28,6 +28,7 @@ def tasks() -> Iterator[Task]:
         licence="CC BY 4.0",
         source="scikit-learn, sklearn.datasets.load_breast_cancer (UCI Breast Cancer Wisconsin Diagnostic)",
         citation="W. Wolberg, O. Mangasarian, N. Street, W. Street: Breast Cancer Wisconsin (Diagnostic), UCI, 1993. doi:10.24432/C5DW2B",
+        references=(Reference("auc", 0.5, 0.9952),),
         **_parts(findings.breast_cancer, "benign", "malignant", 10),
     )
     heart: dict[str, Any] = {
@@ -39,7 +40,12 @@ def tasks() -> Iterator[Task]:
         "slices": ("gender", AGE),
         **_parts(findings.heart_disease, "open", "narrowed", 5),
     }
-    yield Task(name="heart-disease", title=f"Is a coronary artery narrowed? (Cleveland, 13 findings; {RESEARCH})", **heart)
+    yield Task(
+        name="heart-disease",
+        title=f"Is a coronary artery narrowed? (Cleveland, 13 findings; {RESEARCH})",
+        references=(Reference("auc", 0.5, 0.9095),),
+        **heart,
+    )
     as_text = {"stem": stems.Rows(skip=(AGE,)), "recipe": replace(heart["recipe"], epochs=3, lora=Lora(layers="head"))}
     yield Task(
         name="heart-disease-text",
