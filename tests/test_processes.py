@@ -253,6 +253,32 @@ def test_ranks_that_a_launcher_started_make_one_run_and_one_speaks(two, tiny, tm
 # ------------------------------------------------------------------------------------------------------------------ what is refused
 
 
+OWN = """
+from fmhub import data, heads
+from fmhub.evaluation import baselines
+
+def rows():
+    import pyarrow as pa
+    return pa.table({"text": [f"{'good' if i % 2 else 'bad'} day {i}" for i in range(60)], "target": ["up" if i % 2 else "down" for i in range(60)]})
+
+@hookimpl
+def fmhub_tasks():
+    yield Task(
+        name="own", title="Own", data=data.rows(rows, split=data.Random(), text="text", label="target"), backbone="minilm-l6",
+        head=heads.Classification(), metrics=["accuracy"], baselines=(baselines.Untrained(), baselines.FrozenHead()),
+    )
+"""
+
+
+def test_baselines_made_of_the_network_wait_for_no_other_rank(tiny, distribution, site, tmp_path):
+    """They are the first rank's alone."""
+    distribution("fmhub-own", OWN)
+    words = ("run", "own", "--backbone", tiny, "--processes", 2, "--set", "recipe.epochs=1", "--json")
+    record = fmhub_json(*words, home=tmp_path / "home", path=(site,))
+    assert record["environment"]["processes"] == 2
+    assert [row["name"] for row in record["baselines"]] == ["zero-shot", "frozen-head"]
+
+
 def test_a_rank_says_what_a_single_process_would_say(two, tiny, tmp_path):
     _, csv, _ = two
     said = fmhub(*arguments(tiny, csv, "--processes", 2, "--set", "recipe.precision=fp16"), home=tmp_path, code=2).stderr

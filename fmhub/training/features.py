@@ -14,6 +14,7 @@ import torch
 from fmhub.recipe import override
 from fmhub.task import Reads
 from fmhub.training.batching import evaluation_batches
+from fmhub.training.frozen import Alone
 from fmhub.training.member import Load, Member
 from fmhub.training.network import Network
 
@@ -52,7 +53,8 @@ def untrained(member: Member, load: Load, changes: Mapping[str, Any]) -> Callabl
 
     stem, head = member.fitted()
     recipe = override(member.task.recipe, {"seed": member.seed, **changes})
-    accelerator = ranks.accelerator(recipe.precision)
+    shared = ranks.accelerator(recipe.precision)
+    accelerator: Any = Alone(device=shared.device, autocast=shared.autocast)  # the other ranks are not asked
     network = Network(load(), stem, head, recipe, member.known)
     network.to(accelerator.device)
     return lambda rows: predict(network, network.prepare(rows, targets=False), accelerator)
