@@ -259,7 +259,7 @@ from fmhub.evaluation import baselines
 
 def rows():
     import pyarrow as pa
-    return pa.table({"text": [f"{'good' if i % 2 else 'bad'} day {i}" for i in range(60)], "target": ["up" if i % 2 else "down" for i in range(60)]})
+    return pa.table({"text": [f"{'good' if i % 2 else 'bad'} day {i}" for i in range(60)], "target": ["down", "up"] * 30})
 
 @hookimpl
 def fmhub_tasks():
