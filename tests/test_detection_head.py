@@ -62,7 +62,7 @@ def outputs(side: int = 4, stride: float = 10.0, labels: int = 1, *, scale: floa
     axis = (torch.arange(side) + 0.5) * stride
     cells = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
     return {
-        "kinds": torch.full((1, side * side, labels), -20.0), "centred": torch.full((1, side * side), 20.0), "cells": cells,
+        "kinds": torch.full((1, side * side, labels), -20.0), "cells": cells,
         "boxes": torch.cat([cells - 5, cells + 5], dim=1)[None], "stride": torch.tensor(stride),
         "frame": B([[[scale, 0, 0], [0, scale, 0]]]), "source": torch.tensor([[int(side * stride / scale)] * 2]),
     }  # fmt: skip
@@ -94,12 +94,13 @@ def test_boxes_follow_the_frame() -> None:
     assert torch.equal(assigned([[0, 0, 40, 40]]), assigned([[0, 0, 20, 20]], scale=2.0))
 
 
-def test_focal_and_centredness_by_hand() -> None:
+def test_focal_and_quality_by_hand() -> None:
     logits, truth = B([0.0, 0.0, math.log(3)]), B([1.0, 0.0, 1.0])
     expected = [0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2), 0.25 * 0.0625 * math.log(4 / 3)]
     torch.testing.assert_close(grid.focal(logits, truth), B(expected))
-    cells = B([[5.0, 5], [2, 5], [11, 5]])
-    torch.testing.assert_close(grid.centredness(cells, B([[0.0, 0, 10, 10]] * 3)), B([1.0, 0.5, 0.0]))
+    # said 1/2, 1/2 and 3/4, where the boxes fit by 1, 1/2 and not at all: (1/2)^2 log 2, nothing, (3/4)^2 log 4
+    expected = [0.25 * math.log(2), 0.0, 0.5625 * math.log(4)]
+    torch.testing.assert_close(grid.quality(logits, B([1.0, 0.5, 0.0])), B(expected))
 
 
 def test_the_loss_of_a_perfect_answer_is_small_and_of_a_wrong_one_is_not() -> None:
@@ -110,9 +111,12 @@ def test_the_loss_of_a_perfect_answer_is_small_and_of_a_wrong_one_is_not() -> No
     loss, weight = head.loss(right, targets, Recipe())
     assert (float(loss), float(weight)) == (pytest.approx(0, abs=1e-5), 1.0)
     silent, _ = head.loss(outputs(), targets, Recipe())
-    assert float(silent) == pytest.approx(0.25 * 20, rel=1e-3)
-    shifted = {**right, "boxes": right["boxes"] + 10}
-    assert float(head.loss(shifted, targets, Recipe())[0]) == pytest.approx(1 - (0 - (400 - 200) / 400), rel=1e-3)
+    assert float(silent) == pytest.approx(20, rel=1e-3)
+    shifted = {**right, "boxes": right["boxes"] + 10}  # no overlap: the sides are wrong, and so is the cell that is sure of them
+    assert float(head.loss(shifted, targets, Recipe())[0]) == pytest.approx(20 + 1 - (0 - (400 - 200) / 400), rel=1e-3)
+    half = {**right, "boxes": right["boxes"] + B([0.0, 0, 10, 0])}  # 20 x 10 around 10 x 10: half of it is the truth
+    half["kinds"][0, 5] = 0.0  # and that is what the cell says
+    assert float(head.loss(half, targets, Recipe())[0]) == pytest.approx(1 - 0.5, rel=1e-3)
     empty = {"boxes": [np.zeros((0, 4), np.float32)], "kinds": [np.zeros(0, np.int64)]}
     assert float(head.loss(outputs(), empty, Recipe())[1]) == 1.0
 
@@ -128,7 +132,7 @@ def test_decoding_by_hand() -> None:
     said["boxes"][0, 15] = B([30.0, 30, 99, 99])  # over the edge of the picture
     (found,) = head.decode(said)["prediction"]
     assert [(one["label"], one["box"]) for one in found] == [("a", [5, 5, 10, 10]), ("b", [5, 5, 10, 10]), ("a", [15, 15, 20, 20])]
-    assert [one["score"] for one in found] == pytest.approx([(1 / (1 + math.exp(-x))) ** 0.5 for x in (4, 1, 0)], rel=1e-4)
+    assert [one["score"] for one in found] == pytest.approx([1 / (1 + math.exp(-x)) for x in (4, 1, 0)], rel=1e-4)
     assert head.decode(outputs(labels=2)) == {"prediction": [[]]}
 
 

@@ -1,7 +1,7 @@
 """Boxes of objects: one prediction a cell of a grid over the patches, without anchors.
 
-FCOS (Tian et al. 2019, arXiv:1904.01355) on a single level, over the patch tokens of several layers: focal loss (Lin et
-al. 2017, arXiv:1708.02002), generalised overlap for the sides, and centredness that weighs the score.
+FCOS (Tian et al. 2019, arXiv:1904.01355) on a single level, over the patch tokens of several layers and the pixels themselves.
+A cell's score says how well its box fits (quality focal loss, Li et al. 2020, arXiv:2006.04388); its sides learn by generalised overlap.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Detection:
     finer: int = 2
     """Cells along one side of a patch: 1, 2 or 4."""
     hidden: int = 128
+    depth: int = 2
+    """Blocks above the backbone, each of which looks further around a cell."""
     least: float = 0.05
     """Smallest score of a prediction, 0 to 1."""
     sure: float = 0.4
@@ -76,7 +78,9 @@ class Detection:
         """Patch tokens of the layers -> maps of a grid that is `finer` than the patches; see `fmhub.heads.grid.Grid`."""
         from fmhub.heads.grid import Grid
 
-        return Grid(backbone.width, len(self.reads.layers), len(self.labels), self.hidden, self.finer, recipe.dropout)
+        patch = int(backbone.model.config.patch_size)
+        layers, labels = len(self.reads.layers), len(self.labels)
+        return Grid(backbone.width, layers, labels, self.hidden, self.finer, self.depth, patch, recipe.dropout)
 
     def loss(self, outputs: dict[str, torch.Tensor], targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over cells, weighed by the number of cells that have a box (at least one an example)."""
@@ -146,7 +150,6 @@ class SetDetection(Detection):
     reads: Reads = Reads("all", (-1, -4))
     queries: int = 64
     """Objects that one example can have at most."""
-    depth: int = 2
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
         """Patch tokens of the layers -> answers; see `fmhub.heads.queries.Queries`."""

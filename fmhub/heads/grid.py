@@ -13,38 +13,59 @@ from fmhub.task import Features
 
 
 class Grid(nn.Module):
-    """Norm and mix the layers' patch tokens, lay them out, make the grid finer, and read kinds, sides and centredness."""
+    """Norm and mix the layers' patch tokens, lay them out, make the grid finer, add what each cell's own pixels say (tokens know what
+    a thing is, pixels where exactly it ends), let cells look around themselves, and read kinds and sides."""
 
-    def __init__(self, width: int, layers: int, labels: int, hidden: int, finer: int, dropout: float) -> None:
+    def __init__(self, width: int, layers: int, labels: int, hidden: int, finer: int, depth: int, patch: int, dropout: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.mix = nn.Linear(width * layers, hidden)
         self.dropout = nn.Dropout(dropout)
         self.finer = nn.ConvTranspose2d(hidden, hidden, finer, stride=finer) if finer > 1 else nn.Identity()
-        block = [nn.Conv2d(hidden, hidden, 3, padding=1), nn.GroupNorm(8, hidden), nn.GELU()]
-        self.tower = nn.Sequential(nn.GroupNorm(8, hidden), nn.GELU(), *block)
+        self.pixels = round(patch / finer)
+        first = nn.Conv2d(3, hidden // 2, self.pixels, stride=self.pixels)
+        self.sharp = nn.Sequential(first, nn.GELU(), nn.Conv2d(hidden // 2, hidden, 1))
+        self.tower = nn.Sequential(*(Around(hidden) for _ in range(depth)), nn.GroupNorm(8, hidden))
         self.kinds = nn.Conv2d(hidden, labels, 3, padding=1)
-        self.sides = nn.Conv2d(hidden, 5, 3, padding=1)
+        self.sides = nn.Conv2d(hidden, 4, 3, padding=1)
         nn.init.constant_(self.kinds.bias, -4.6)  # type: ignore[arg-type] # at first one cell in a hundred is an object
 
     def forward(self, features: Features) -> dict[str, torch.Tensor]:
-        """`kinds` (examples, cells, labels) and `centred` (examples, cells) logits; `boxes` (examples, cells, 4) and `cells` (cells, 2)
-        in pixels of the input; `stride` in pixels; and the batch's `frame` and `source`."""
+        """`kinds` (examples, cells, labels) logits; `boxes` (examples, cells, 4) and `cells` (cells, 2) in pixels of the input;
+        `stride` in pixels; and the batch's `frame` and `source`."""
         states = features.x if isinstance(features.x, tuple) else (features.x,)
         side = int(states[0].shape[1] ** 0.5)  # what is not a square of patches comes before them: class and register tokens
         tokens = [norm(state[:, -side * side :]) for norm, state in zip(self.norms, states, strict=True)]
         mixed = self.dropout(self.mix(torch.cat(tokens, dim=-1)))
-        maps = self.tower(self.finer(mixed.transpose(1, 2).unflatten(2, (side, side))))
-        stride = features.batch["pixel_values"].shape[-1] / maps.shape[-1]
+        laid, picture = self.finer(mixed.transpose(1, 2).unflatten(2, (side, side))), features.batch["pixel_values"]
+        stride = picture.shape[-1] / laid.shape[-1]
+        if stride != self.pixels:
+            picture = functional.interpolate(picture, size=laid.shape[-1] * self.pixels, mode="bilinear", antialias=True)
+        maps = self.tower(laid + self.sharp(picture))
         axis = (torch.arange(maps.shape[-1], device=maps.device) + 0.5) * stride
         cells = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
         kinds, sides = (layer(maps).float().flatten(2).transpose(1, 2) for layer in (self.kinds, self.sides))
-        reach = sides[..., :4].clamp(-6, 6).exp() * stride
+        reach = sides.clamp(-6, 6).exp() * stride
         boxes = torch.cat([cells - reach[..., :2], cells + reach[..., 2:]], dim=-1)
         return {
-            "kinds": kinds, "centred": sides[..., 4], "boxes": boxes, "cells": cells, "stride": torch.tensor(stride),
+            "kinds": kinds, "boxes": boxes, "cells": cells, "stride": torch.tensor(stride),
             "frame": features.batch["frame"], "source": features.batch["source"],
         }  # fmt: skip
+
+
+class Around(nn.Module):
+    """Three cells to each side, channel by channel, then channels among themselves (ConvNeXt, Liu et al. 2022, arXiv:2201.03545): the
+    middle of a thing has to see its edges."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.look, self.norm = nn.Conv2d(width, width, 7, padding=3, groups=width), nn.GroupNorm(8, width)
+        self.mix = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.GELU(), nn.Conv2d(2 * width, width, 1))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(examples, width, side, side) -> the same."""
+        mixed: torch.Tensor = maps + self.mix(self.norm(self.look(maps)))
+        return mixed
 
 
 def assign(outputs: dict[str, torch.Tensor], row: int, boxes: Any, kinds: Any, centre: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,13 +94,15 @@ def losses(outputs: dict[str, torch.Tensor], assigned: list[tuple[torch.Tensor, 
     """(sum of losses, number of cells with a box, at least one an example)."""
     label, target = (torch.stack(part) for part in zip(*assigned, strict=True))
     there = label >= 0
-    truth = functional.one_hot(label.clamp(min=0), outputs["kinds"].shape[-1]) * there[..., None]
-    loss = focal(outputs["kinds"], truth.float()).sum()
-    boxes, wanted = outputs["boxes"][there], target[there]
-    cells = outputs["cells"].expand(*label.shape, 2)[there]
-    loss = loss + (1 - overlap(boxes, wanted)[1]).sum()
-    loss = loss + functional.binary_cross_entropy_with_logits(outputs["centred"][there], centredness(cells, wanted), reduction="sum")
-    return loss, there.sum(1).clamp(min=1).sum().float()
+    ratio, general = overlap(outputs["boxes"][there], target[there])
+    truth = torch.zeros_like(outputs["kinds"])
+    truth[there] = functional.one_hot(label[there], truth.shape[-1]) * ratio.detach()[:, None]
+    return quality(outputs["kinds"], truth).sum() + (1 - general).sum(), there.sum(1).clamp(min=1).sum().float()
+
+
+def quality(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with a truth between 0 and 1, how well the cell's box fits; weighed down where it is nearly right already."""
+    return (truth - logits.sigmoid()) ** 2 * functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
 def focal(logits: torch.Tensor, truth: torch.Tensor, alpha: float = 0.25, gamma: float = 2.0) -> torch.Tensor:
@@ -90,16 +113,9 @@ def focal(logits: torch.Tensor, truth: torch.Tensor, alpha: float = 0.25, gamma:
     return weight * wrong**gamma * functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
-def centredness(cells: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """(k, 2) and (k, 4) -> (k,): 1 in the middle of a box, 0 at its edge and outside."""
-    before, after = cells - boxes[:, :2], boxes[:, 2:] - cells
-    ratio = torch.minimum(before, after).clamp(min=0) / torch.maximum(before, after).clamp(min=1e-6)
-    return ratio.prod(-1).sqrt()
-
-
 def found(outputs: dict[str, torch.Tensor], row: int, least: float, limit: float, most: int) -> list[tuple[list[float], int, float]]:
     """(box in pixels of the true picture, label, score) of one example, best first, one of each group that overlaps."""
-    scores = (outputs["kinds"][row].sigmoid() * outputs["centred"][row].sigmoid()[:, None]).sqrt()
+    scores = outputs["kinds"][row].sigmoid()
     cell, kind = (scores > least).nonzero(as_tuple=True)
     score = scores[cell, kind]
     order = torch.argsort(score, descending=True, stable=True)[: 4 * most]
