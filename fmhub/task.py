@@ -103,8 +103,8 @@ class Setting(Known):
     """The raw tokenizer of the run's own backbone."""
     untrained: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
     """From changes of the recipe to what the run's own stem, backbone and head say of rows before any training."""
-    frozen: Callable[[], Callable[[pa.Table], dict[str, Any]]] | None = None
-    """Trains the run's own head on the untouched backbone, with the task's recipe, and gives what it says of rows."""
+    frozen: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
+    """From changes of the run's own head: trains it on the untouched backbone, with the task's recipe, and gives what it says of rows."""
 
 
 class DataSpec(Protocol):

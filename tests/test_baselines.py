@@ -174,7 +174,8 @@ def test_a_head_on_frozen_features_is_trained_and_the_backbone_is_not(tiny, revi
         loaded.append(load(tiny, sha256="0" * 64))
         return loaded[-1]
 
-    setting = Setting(train=tables["train"], validation=tables["validation"], head=head, frozen=lambda: frozen(member, fresh))
+    parts = {name: tables[name] for name in ("train", "validation")}
+    setting = Setting(**parts, head=head, frozen=lambda changes: frozen(member, fresh, changes))
     fitted = [baselines.FrozenHead().fit(setting) for _ in range(2)]
     assert scored(fitted[0], tables["train"], "accuracy", head.labels) > 0.7  # random layers tell words apart, too
     blind = tables["test"].drop_columns(["target"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,9 +39,10 @@ class Alone:
         """Nothing was scaled."""
 
 
-def frozen(member: Member, load: Load) -> Callable[[pa.Table], dict[str, Any]]:
+def frozen(member: Member, load: Load, changes: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, Any]]:
     """See `fmhub.task.Setting.frozen`: the task's recipe without an adapter; validation chooses the step as for the run."""
     stem, head = member.fitted()
+    head = replace(head, **changes)  # type: ignore[type-var]
     recipe = override(member.task.recipe, {"lora.layers": "head", "augment": 0.0, "seed": member.seed})
     network = Network(load(), stem, head, recipe, member.known)
     alone: Any = Alone()

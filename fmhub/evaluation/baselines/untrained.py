@@ -32,15 +32,19 @@ class Untrained:
 
 @dataclass(frozen=True)
 class FrozenHead:
-    """The task's head on frozen features, trained as the task says: what the adapter adds is the difference."""
+    """The task's head on frozen features, trained as the task says: what the adapter adds is the difference.
+
+    `changes` are of the head, such as a shallower one: what the whole head adds is the difference then.
+    """
 
     name: str = "frozen-head"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, setting: Setting) -> FittedUntrained:
         """Raises `UsageError` outside of a run."""
         if setting.frozen is None:
             raise UsageError("A head on frozen features needs the run's own network: the setting has none.")
-        return FittedUntrained(setting.frozen())
+        return FittedUntrained(setting.frozen(self.changes))
 
 
 @dataclass(frozen=True)

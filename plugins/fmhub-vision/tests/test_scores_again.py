@@ -101,10 +101,10 @@ def labelled(found, labels):
 
 def test_boxes_are_scored_as_pycocotools_scores_them(run):
     head = heads.Detection(reads=Reads("all", (-1, -2)), hidden=32)
-    record, place = run(head, "object-detection", metrics=BOXED, baselines=(Blobs(), baselines.FrozenHead()))
+    record, place = run(head, "object-detection", metrics=BOXED, baselines=(Blobs(), TASKS["object-detection"].baselines[1]))
     held = {"adapter": (place / "predictions.parquet", record["scores"])}
     held |= {one["name"]: (place / "baselines" / f"{one['name']}.parquet", one["scores"]) for one in record["baselines"]}
-    assert list(held) == ["adapter", "blobs", "frozen-head"]
+    assert list(held) == ["adapter", "blobs", "frozen-shallow"]
     for name, (path, scores) in held.items():
         for split in ("validation", "test"):
             again = coco(rows(path, split))

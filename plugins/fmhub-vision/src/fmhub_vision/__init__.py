@@ -60,7 +60,8 @@ def fmhub_tasks() -> Iterator[Task]:
         group="silhouette with its near-duplicates and mirror images",
         sample=data.rows(samples.silhouettes_like, image="image", target="target"),
     )
-    seen, found = stems.Image(size=224, ground=(0, 0, 0), tile=cells.TILE), (Blobs(), baselines.FrozenHead())
+    seen = stems.Image(size=224, ground=(0, 0, 0), tile=cells.TILE)
+    found = (Blobs(), baselines.FrozenHead(name="frozen-shallow", changes={"depth": 0}))
     yield Task(
         name="object-detection",
         title="Nuclei in microscopy, or your own pictures with boxes",
@@ -70,7 +71,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=seen,
         head=heads.Detection(),
         metrics=BOXED,
-        recipe=Recipe(epochs=6, lr=2e-3, batch=8, patience=0, lora=Lora(layers="last:1")),
+        recipe=Recipe(epochs=10, lr=2e-3, batch=4, patience=0, lora=Lora(layers="head")),
         baselines=found,
         family="vision",
         licence="BSD-3-Clause (the packages); fetched, not shipped",
@@ -88,7 +89,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=seen,
         head=heads.Detection(),
         metrics=("ap50", "map", "ap75"),
-        recipe=Recipe(epochs=12, lr=2e-3, batch=8, patience=0, lora=Lora(layers="last:1")),
+        recipe=Recipe(epochs=10, lr=2e-3, batch=4, patience=0, lora=Lora(layers="head")),
         baselines=found,
         family="vision",
         licence="MIT (the package); photos CC0 (NEON); fetched, not shipped",
