@@ -21,14 +21,14 @@ class Grid(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.mix = nn.Linear(width * layers, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.finer = nn.ConvTranspose2d(hidden, hidden, finer, stride=finer) if finer > 1 else nn.Identity()
+        self.finer = nn.Sequential(nn.Linear(hidden, hidden * finer * finer), Laid(), nn.PixelShuffle(finer))
         self.pixels = round(patch / finer)
         first = nn.Conv2d(3, hidden // 2, self.pixels, stride=self.pixels)
-        self.sharp = nn.Sequential(first, nn.GELU(), nn.Conv2d(hidden // 2, hidden, 1))
+        self.sharp = nn.Sequential(first, nn.GELU(), Each(nn.Linear(hidden // 2, hidden)))
         self.tower = nn.Sequential(*(Around(hidden) for _ in range(depth)), nn.GroupNorm(8, hidden))
-        self.kinds = nn.Conv2d(hidden, labels, 3, padding=1)
-        self.sides = nn.Conv2d(hidden, 4, 3, padding=1)
-        nn.init.constant_(self.kinds.bias, -4.6)  # type: ignore[arg-type] # at first one cell in a hundred is an object
+        self.read = nn.Conv2d(hidden, labels + 4, 3, padding=1)
+        with torch.no_grad():
+            self.read.bias[4:].fill_(-4.6)  # type: ignore[index] # at first one cell in a hundred is an object
 
     def forward(self, features: Features) -> dict[str, torch.Tensor]:
         """`kinds` (examples, cells, labels) logits; `boxes` (examples, cells, 4) and `cells` (cells, 2) in pixels of the input;
@@ -37,20 +37,39 @@ class Grid(nn.Module):
         side = int(states[0].shape[1] ** 0.5)  # what is not a square of patches comes before them: class and register tokens
         tokens = [norm(state[:, -side * side :]) for norm, state in zip(self.norms, states, strict=True)]
         mixed = self.dropout(self.mix(torch.cat(tokens, dim=-1)))
-        laid, picture = self.finer(mixed.transpose(1, 2).unflatten(2, (side, side))), features.batch["pixel_values"]
+        laid, picture = self.finer(mixed), features.batch["pixel_values"]
         stride = picture.shape[-1] / laid.shape[-1]
         if stride != self.pixels:
             picture = functional.interpolate(picture, size=laid.shape[-1] * self.pixels, mode="bilinear", antialias=True)
         maps = self.tower(laid + self.sharp(picture))
         axis = (torch.arange(maps.shape[-1], device=maps.device) + 0.5) * stride
         cells = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
-        kinds, sides = (layer(maps).float().flatten(2).transpose(1, 2) for layer in (self.kinds, self.sides))
+        said = self.read(maps).float().flatten(2).transpose(1, 2)
+        sides, kinds = said[..., :4], said[..., 4:]
         reach = sides.clamp(-6, 6).exp() * stride
         boxes = torch.cat([cells - reach[..., :2], cells + reach[..., 2:]], dim=-1)
         return {
             "kinds": kinds, "boxes": boxes, "cells": cells, "stride": torch.tensor(stride),
             "frame": features.batch["frame"], "source": features.batch["source"],
         }  # fmt: skip
+
+
+class Laid(nn.Module):
+    """(examples, patches, width), the patches of a square row by row -> (examples, width, side, side)."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        side = int(tokens.shape[1] ** 0.5)
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+
+class Each(nn.Sequential):
+    """Layers for the channels of each cell by itself: (examples, width, side, side), as matrix products."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        found = maps.permute(0, 2, 3, 1)
+        for layer in self:
+            found = layer(found)
+        return found.permute(0, 3, 1, 2)
 
 
 class Around(nn.Module):
@@ -60,7 +79,7 @@ class Around(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.look, self.norm = nn.Conv2d(width, width, 7, padding=3, groups=width), nn.GroupNorm(8, width)
-        self.mix = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.GELU(), nn.Conv2d(2 * width, width, 1))
+        self.mix = Each(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(examples, width, side, side) -> the same."""
