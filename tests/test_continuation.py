@@ -15,8 +15,9 @@ from fmhub import DataError, Recipe, UsageError, heads, stems
 from fmhub.backbones.load import Backbone, load
 from fmhub.evaluation import evaluate, metrics
 from fmhub.evaluation.baselines import NGram
-from fmhub.evaluation.baselines.ngrams import END, Counts, FittedNGram
+from fmhub.evaluation.baselines.ngrams import FittedNGram
 from fmhub.heads.generation import sample
+from fmhub.heads.grams import END, Counts
 from fmhub.recipe import Lora
 from fmhub.task import Known, Setting
 from fmhub.training import ranks

@@ -13,7 +13,6 @@ from fmhub import DataError, heads, stems
 from fmhub.backbones.load import load
 from fmhub.evaluation import metrics
 from fmhub.evaluation.metrics.translations import SIGNATURES, scorer
-from fmhub.heads import lexicon
 from fmhub.heads.pieces import SLOTS, Pieces, learn
 from fmhub.recipe import Lora, Recipe
 from fmhub.stems.marks import MARK, copied, marks, replaced
@@ -157,14 +156,6 @@ def test_an_empty_target_is_one_line():
     rows = pa.table({"id": ["a"], "source": ["x"], "target": [" "]})
     with pytest.raises(DataError, match="Row a: the target is empty"):
         heads.Translation().fit(Known(train=rows), RECIPE)
-
-
-def test_the_lexicon_finds_which_word_is_which():
-    sources = [np.array([5, 6]), np.array([5, 7]), np.array([8, 6]), np.array([8, 7])]
-    targets = [np.array([1, 2]), np.array([1, 3]), np.array([4, 2]), np.array([4, 3])]
-    pieces, shares = lexicon.learn(sources, targets, 10, 2)
-    assert {token: int(pieces[token, 0]) for token in (5, 6, 7, 8)} == {5: 1, 6: 2, 7: 3, 8: 4}
-    assert (shares[[5, 6, 7, 8], 0] > 0.6).all() and shares[9].sum() == 0
 
 
 def test_pieces_read_back_what_they_wrote():

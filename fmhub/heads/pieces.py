@@ -43,7 +43,10 @@ class Pieces:
             text = text.replace(slot, mark) if slot in text else f"{text} {mark}"
         return text.strip()
 
+    def names(self) -> list[str]:
+        """Each piece as the vocabulary has it."""
+        return [self.tokenizer.id_to_token(piece) or "" for piece in range(self.size)]
+
     def texts(self) -> list[str]:
         """What each piece looks like, the special ones as empty."""
-        names = [self.tokenizer.id_to_token(piece) or "" for piece in range(self.size)]
-        return [name.replace("▁", " ").strip() if piece >= FIRST else "" for piece, name in enumerate(names)]
+        return [name.replace("▁", " ").strip() if piece >= FIRST else "" for piece, name in enumerate(self.names())]

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class Translation:
     """A decoder of `depth` layers that start as copies of the backbone's last ones, and a vocabulary learnt from the training targets.
 
-    With a stem that remembers (`stems.Passage`) it is shown the answers of the nearest training examples and may copy from
-    them, and marks of the input are written exactly as often as they stand there. A prediction is a text.
+    With a stem that remembers (`stems.Passage`) it is shown a draft, put together from phrases of the training pairs, and the
+    answers of the nearest ones, and may copy from them; training begins where the draft is written as it is. A training example's
+    own draft and neighbours are made without it and its `group`. Marks of the input are written exactly as often as they stand
+    there. A prediction is a text.
     """
 
     source: str = "source"
@@ -35,8 +37,8 @@ class Translation:
     depth: int = 2
     longest: int = 96
     """Pieces of one answer; training targets that are longer are read so far."""
-    shown: int = 2
-    """Nearest training examples whose answers are shown."""
+    shown: int = 1
+    """Nearest training examples whose answers are shown beside the draft."""
     kept: int = 48
     """Pieces of each training answer that are remembered."""
     offered: int = 8
@@ -49,13 +51,17 @@ class Translation:
     """The tokenizer's json; set by `fit`."""
     answers: Sequence[np.ndarray] | None = field(default=None, repr=False, compare=False, metadata={"stored": False})
     """Pieces of the training targets, for `build` to remember; set by `fit`, and in the adapter's file afterwards."""
+    groups: Sequence[int] | None = field(default=None, repr=False, compare=False, metadata={"stored": False})
+    """The number of each training row's group; as `answers`."""
 
     def fit(self, known: Known, recipe: Recipe) -> Translation:
         """A copy with its vocabulary and the training answers. Raises `DataError` for a target that is empty or no text."""
         from fmhub.heads.pieces import learn
 
         fitted = replace(self, vocabulary=learn(self._texts(known.train), self.pieces))
-        return replace(fitted, answers=fitted.targets(known.train)["pieces"])
+        names = known.train["group" if "group" in known.train.column_names else "id"].to_pylist()
+        number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return replace(fitted, answers=fitted.targets(known.train)["pieces"], groups=[number[name] for name in names])
 
     def targets(self, table: pa.Table) -> dict[str, list[Any]]:
         """`pieces`: int64 (n,) an example, the end among them where it is reached; `text`: the same as text, marks as slots."""

@@ -1,8 +1,9 @@
 """The decoder of the translation head: what it may write next, from its own vocabulary and from what it is offered.
 
 Its probability of a piece is a mixture (pointer-generator: See et al. 2017, arXiv:1704.04368) of its tied output layer, of
-a lexicon read where it attends to the input (Arthur et al. 2016, arXiv:1606.02006), and of copying from the answers of the
-nearest training examples (Gu et al. 2018, arXiv:1705.07267).
+a lexicon read where it attends to the input (Arthur et al. 2016, arXiv:1606.02006), and of copying from what it is shown: a
+draft put together from phrases of the training pairs, and the answers of the nearest ones (Gu et al. 2018, arXiv:1705.07267).
+Training begins where the draft is written as it is: copying goes on behind what was written last.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fmhub.heads import lexicon
 from fmhub.heads.decoder import DecoderLayer
-from fmhub.heads.generation import Cache, Written, search
+from fmhub.heads.drafts import Drafts
+from fmhub.heads.generation import Cache, Written, search, take
 from fmhub.heads.pieces import END, FIRST, PAD, SLOTS, START, Pieces
 from fmhub.task import Features
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from fmhub.backbones.load import Backbone
     from fmhub.heads.translation import Translation
     from fmhub.recipe import Recipe
+
+
+FOLLOW = (5.0, 3.0, 3.0, 3.0, 3.0, 3.0)
+"""Where training begins: how much a piece of the draft is raised because the one, two, three, ... before it were written last."""
+GATE = (0.0, 0.0, 3.0)
+"""And the logits of the own vocabulary's, the lexicon's and copying's share."""
+FIXED = ("across", "mask", "offers")
+"""What a row's beams have in common."""
 
 
 @dataclass
@@ -37,14 +46,14 @@ class Draft:
 
 
 class Translator(nn.Module):
-    """Decoder, tied output layer, pointers, and the remembered answers (`answers`, rows as the stem's `keys`) and lexicon."""
+    """Decoder, tied output layer, pointers, and what may be copied: the lexicon (`found`, `shares`), drafts and remembered answers."""
 
     truth = "pieces"
     """The head's target that it learns from."""
     stem: Any
     layers: Any
     pointers: Any
-    answers: torch.Tensor
+    drafts: Any
     found: torch.Tensor
     shares: torch.Tensor
 
@@ -67,25 +76,27 @@ class Translator(nn.Module):
         _warm(self, backbone)
 
     def _offer(self, backbone: Backbone, width: int) -> None:
-        head, memory = self.head, self.stem.keys
+        head = self.head
         self.pointers = nn.ModuleList(nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) for _ in range(2))
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
-        self.rank = nn.Embedding(head.shown, width)
+        self.rank = nn.Embedding(1 + head.shown, width)
         self.likeness = nn.Linear(1, width)
         self.near = nn.Conv1d(width, width, 3, padding=1)
         self.blend = nn.LayerNorm(width)
         for layer in (self.rank, self.likeness, self.near):
             nn.init.normal_(layer.weight, std=0.02)
+        self.follow = nn.Parameter(torch.tensor([FOLLOW, *[[0.0] * len(FOLLOW)] * head.shown]))
+        self.gate.bias.data.copy_(torch.tensor(GATE))
+        copier = self.pointers[1]
+        nn.init.zeros_(copier[0].weight)  # at first only what was written last says where to copy from
+        nn.init.zeros_(copier[0].bias)
+        self.drafts = Drafts(backbone, self.stem, head, self.pieces)
         words = backbone.model.get_input_embeddings().num_embeddings
-        answers = torch.zeros(len(memory), head.kept, dtype=torch.int32)
         found, shares = np.zeros((words, head.offered), np.int32), np.zeros((words, head.offered), np.float32)
         if head.answers is not None:
-            for row, answer in enumerate(head.answers):
-                answers[row, : len(answer)] = torch.from_numpy(answer[: head.kept].astype(np.int32))
-            sources = [row[row > 0] for row in memory.cpu().numpy()]
-            found, shares = lexicon.learn(sources, head.answers, words, head.offered)
-        self.register_buffer("answers", answers)
+            for token, pieces in self.drafts.drafter().book.lexicon(head.offered).items():
+                found[token, : len(pieces)], shares[token, : len(pieces)] = zip(*pieces, strict=True)
         self.register_buffer("found", torch.from_numpy(found))
         self.register_buffer("shares", torch.from_numpy(shares))
 
@@ -96,8 +107,9 @@ class Translator(nn.Module):
         if self.recalls:
             ids = batch["input_ids"]
             offers.append(self._offered(0, states, mask, self.found[ids].long(), self.shares[ids]))
-            memory, known, pieces = self._remembered(batch)
+            memory, known, pieces, before = self._shown(batch)
             offers.append(self._offered(1, memory, known, pieces[..., None], torch.ones_like(pieces, dtype=states.dtype)[..., None]))
+            offers[1]["before"] = before
             seen, real = torch.cat([states, memory], 1), torch.cat([mask, known], 1)
         bias = torch.zeros_like(real, dtype=states.dtype).masked_fill(~real, -1e9)[:, None, None]
         across = [layer.across.known(seen) for layer in self.layers]
@@ -106,21 +118,25 @@ class Translator(nn.Module):
             if "times" in batch
             else states.new_zeros(len(states), len(SLOTS))
         )
-        return Draft(self, {"across": across, "mask": bias, "offers": offers, "left": times, "past": None, "at": 0}, batch)
+        last = times.new_full((len(states), len(FOLLOW)), START).long()
+        return Draft(self, {"across": across, "mask": bias, "offers": offers, "left": times, "last": last, "past": None, "at": 0}, batch)
 
-    def _remembered(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(rows, pieces, width) states of the nearest examples' answers one after another, which are real, and the pieces."""
+    def _shown(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(rows, pieces, width) states of the draft and the nearest examples' answers one after another, which are real, the pieces,
+        and (rows, pieces, back) those before each."""
         rows, alike = self.stem.nearest(batch, self.head.shown)
-        pieces = self.answers[rows].long()  # (rows, shown, kept)
-        pieces = pieces[..., : max(1, int((pieces > 0).sum(-1).max()))]
-        count, length = pieces.shape[1:]
-        state = self.embedding(pieces) + self.positions.weight[:length] + self.rank.weight[:count, None]
-        state = (state + self.likeness(alike[..., None])[:, :, None]).flatten(1, 2)
-        state = self.blend(state + self.near(state.transpose(1, 2)).transpose(1, 2))
+        answers, draft = self.drafts.answers[rows].long(), self.drafts(batch)
+        length = max(draft.shape[1], int((answers > 0).sum(-1).max()) if answers.numel() else 0)
+        answers = functional.pad(answers, (0, max(0, length - answers.shape[2])))[..., :length]
+        pieces = torch.cat([functional.pad(draft, (0, length - draft.shape[1]))[:, None], answers], 1)  # (rows, 1 + shown, length)
+        alike = functional.pad(alike, (1, 0), value=1.0)
+        state = self.embedding(pieces) + self.positions.weight[:length] + self.rank.weight[: pieces.shape[1], None]
+        state = (state + self.likeness(alike[..., None])[:, :, None]) * (pieces > 0)[..., None]
+        beside = self.near(state.flatten(0, 1).transpose(1, 2)).transpose(1, 2).view_as(state)  # each on its own, whatever is padded
+        state = self.blend(state + beside).flatten(1, 2)
+        before = torch.stack([functional.pad(pieces, (back, 0), value=START)[..., :length] for back in range(1, len(FOLLOW) + 1)], -1)
         flat = pieces.flatten(1)
-        real = (flat > 0) & (alike.repeat_interleave(length, 1) > 0)
-        real[:, 0] = True  # softmax needs one
-        return state, real, flat
+        return state, (flat > 0) & (alike.repeat_interleave(length, 1) > 0), flat, before.flatten(1, 2)
 
     def _offered(self, which: int, states: torch.Tensor, mask: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> Cache:
         return {"keys": self.pointers[which][1](states), "mask": mask, "ids": ids, "weights": weights}
@@ -138,14 +154,28 @@ class Translator(nn.Module):
     def _own(self, x: torch.Tensor) -> torch.Tensor:
         return functional.linear(self.turn(self.dropout(x)), self.embedding.weight, self.bias).float().log_softmax(-1)
 
-    def _parts(self, x: torch.Tensor, context: Cache) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(rows, n, 3) shares of the mixture, and for each offer (rows, n, states) where it points, times its share."""
+    def _parts(self, x: torch.Tensor, last: torch.Tensor, context: Cache) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(rows, n, 3) shares of the mixture, and for each offer (rows, n, states) where it points, times its share.
+
+        `last` (rows, n, back) are the pieces before each that is asked for, the nearest first.
+        """
         gate = self.gate(x).float().softmax(-1)
         pointed = []
         for which, offer in enumerate(context["offers"]):
             scores = self.pointers[which][0](x) @ offer["keys"].transpose(1, 2) / x.shape[-1] ** 0.5
+            if "before" in offer:
+                scores = scores + self._goes_on(last, offer["before"])
             pointed.append(scores.masked_fill(~offer["mask"][:, None], -1e9).float().softmax(-1) * gate[..., which + 1 : which + 2])
         return gate, pointed
+
+    def _goes_on(self, last: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """(rows, n, states) how much a place is raised because one, two, ... pieces before it are the last that were written."""
+        strength = self.follow.repeat_interleave(before.shape[1] // len(self.follow), 0)
+        raised, same = strength.new_zeros(()), torch.ones((), dtype=torch.bool, device=before.device)
+        for back in range(last.shape[2]):
+            same = same & (last[:, :, None, back] == before[:, None, :, back])
+            raised = raised + same * strength[:, back]
+        return raised
 
     def told(self, draft: Draft, answers: list[np.ndarray], smoothing: float) -> tuple[torch.Tensor, torch.Tensor]:
         """(sum over pieces of -log p of each answer's next piece, how many there are); smoothing pulls the own vocabulary to uniform."""
@@ -156,7 +186,8 @@ class Translator(nn.Module):
         own, real = self._own(x), truth != PAD
         p = own.gather(2, truth[..., None])[..., 0].exp()
         if draft.context["offers"]:
-            gate, pointed = self._parts(x, draft.context)
+            earlier = functional.pad(given, (len(FOLLOW) - 1, 0), value=START).unfold(1, len(FOLLOW), 1).flip(2)
+            gate, pointed = self._parts(x, earlier, draft.context)
             p = p * gate[..., 0]
             for offer, where in zip(draft.context["offers"], pointed, strict=True):
                 fits = (offer["ids"][:, None] == truth[:, :, None, None]) * offer["weights"][:, None]
@@ -170,13 +201,14 @@ class Translator(nn.Module):
         mask = draft.context["mask"]
         prompt = torch.full((len(mask), 1), START, device=mask.device)
         longest = 3 * draft.batch["input_ids"].shape[1] + 8 if "input_ids" in draft.batch else self.head.longest
-        return search(self._next, draft.context, prompt, end=END, most=min(self.head.longest, longest), beams=self.head.beams)
+        return search(self._next, draft.context, prompt, end=END, most=min(self.head.longest, longest), beams=self.head.beams, taken=_taken)
 
     def _next(self, tokens: torch.Tensor, context: Cache) -> tuple[torch.Tensor, Cache]:
         x, context = self._states(tokens, context)
         p = self._own(x)[:, -1].exp()
+        recent = torch.cat([tokens.flip(1), context["last"]], 1)[:, : len(FOLLOW)]
         if context["offers"]:
-            gate, pointed = self._parts(x[:, -1:], context)
+            gate, pointed = self._parts(x[:, -1:], recent[:, None], context)
             p = p * gate[:, 0, :1]
             for offer, where in zip(context["offers"], pointed, strict=True):
                 p = p.scatter_add(1, offer["ids"].flatten(1), (where[:, 0, :, None] * offer["weights"]).flatten(1))
@@ -186,7 +218,13 @@ class Translator(nn.Module):
         logp[:, [PAD, START]] = -torch.inf
         logp[:, 3:FIRST] = logp[:, 3:FIRST].masked_fill(left <= 0, -torch.inf)
         logp[:, END] = logp[:, END].masked_fill((left > 0).any(1), -torch.inf)
-        return logp, {**context, "left": left}
+        return logp, {**context, "left": left, "last": recent}
+
+
+def _taken(context: Cache, rows: torch.Tensor) -> Cache:
+    """See `generation.search`: beams change places within their row only, so what they have in common is taken once."""
+    spread = len(rows) != len(context["mask"])
+    return {name: take(value, rows) if spread or name not in FIXED else value for name, value in context.items()}
 
 
 @torch.no_grad()

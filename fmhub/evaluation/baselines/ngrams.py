@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fmhub.errors import UsageError
+from fmhub.heads.grams import END, START, Counts, Gram
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fmhub.task import Setting
-
-Gram = tuple[int, ...]
-START, END = -1, -2
 
 
 @dataclass(frozen=True)
@@ -53,30 +50,6 @@ def read(tokenizer: Any, rows: pa.Table, fields: tuple[str, str]) -> list[list[i
 
 
 @dataclass
-class Counts:
-    """Of each context how often each token follows: for the longest contexts in texts, for shorter ones after different tokens."""
-
-    order: int
-    follow: dict[Gram, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-
-    @classmethod
-    def of(cls, lines: list[list[int]], order: int) -> Counts:
-        made = cls(order)
-        grams = Counter(
-            padded[at : at + order]
-            for line in lines
-            for padded in [(*[START] * (order - 1), *line, END)]
-            for at in range(len(padded) - order + 1)
-        )
-        while True:
-            for (*context, token), count in grams.items():
-                made.follow[tuple(context)][token] += count
-            if len(next(iter(grams), ())) <= 1:
-                return made
-            grams = Counter(gram[1:] for gram in grams)
-
-
-@dataclass
 class FittedNGram:
     """Probabilities of the next token."""
 
@@ -87,13 +60,7 @@ class FittedNGram:
 
     def probability(self, context: Gram, token: int) -> float:
         """Of `token` after the last tokens of `context`, all shorter contexts mixed in."""
-        found: float = 1 / (self.tokenizer.get_vocab_size() + 1)
-        for length in range(self.spec.order):
-            follow = self.counts.follow.get(context[len(context) - length :])
-            if follow:
-                total = follow.total()
-                found = (max(follow[token] - self.discount, 0) + self.discount * len(follow) * found) / total
-        return found
+        return self.counts.probability(context, token, self.discount, self.tokenizer.get_vocab_size() + 1)
 
     def lost(self, line: list[int]) -> float:
         """Minus the log of the probability of a text's tokens, in nats."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fmhub import Lora, Recipe, Task, data, heads, hookimpl, stems
 from fmhub_translation.bitext import Bitext, BySource
-from fmhub_translation.memory import Copy, Memory
+from fmhub_translation.memory import Copy, Memory, Phrases
 
 fmhub_api = (1, 0)
 
@@ -22,10 +22,10 @@ def fmhub_tasks() -> Iterator[Task]:
             summary=f"Menus, messages and help of LibreOffice into {language}, placeholders kept; your own pairs with --data pairs.tsv.",
             data=pairs(f"data/en-{code}.tsv.gz", code),
             stem=stems.Passage(),
-            head=heads.Translation(language=code),
+            head=heads.Translation(language=code, pieces=8000, depth=1, beams=2),
             metrics=("chrf", "bleu_zh" if code == "zh" else "bleu", "marks_kept"),
-            recipe=Recipe(epochs=4, lr=1e-3, length=96, lora=Lora(layers="last:2")),
-            baselines=(Copy(), Memory()),
+            recipe=Recipe(epochs=0.15, lr=5e-4, length=96, lora=Lora(layers="last:2")),
+            baselines=(Copy(), Memory(), Phrases()),
             family="translation",
             licence="MPL-2.0, (c) LibreOffice contributors",
             source="Debian libreoffice-l10n-* 4:7.4.7, bundled; see data/ORIGIN.md",

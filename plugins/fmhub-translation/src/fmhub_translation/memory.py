@@ -69,3 +69,57 @@ class FittedMemory:
         """`prediction`: translations of other sources."""
         alike = self.vectoriser.transform(rows["source"].to_pylist()) @ self.sources.T
         return {"prediction": [self.targets[place] for place in alike.argmax(1).A1.tolist()]}
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """Phrase-based translation (Koehn et al. 2003, N03-1017): phrases of the training pairs put together, no network.
+
+    Both sides are read as byte pairs of their own, at most `size` of each.
+    """
+
+    size: int = 8000
+    name: str = "phrases"
+
+    def fit(self, setting: Setting) -> FittedPhrases:
+        """Aligns the pairs word by word."""
+        import numpy as np
+
+        from fmhub.heads.alignment import aligned, begins
+        from fmhub.heads.drafter import Drafter
+        from fmhub.heads.phrasebook import Phrase, Phrasebook
+        from fmhub.heads.pieces import FIRST, SLOTS, Pieces, learn
+        from fmhub.stems.marks import marks, replaced
+
+        sources, targets = (setting.train[name].to_pylist() for name in ("source", "target"))
+        known = [marks(source) for source in sources]
+        sides = [[replaced(text, own, list(SLOTS)) for text, own in zip(texts, known, strict=True)] for texts in (sources, targets)]
+        left, right = (Pieces(learn(texts, self.size)) for texts in sides)
+        read = [[np.array(row) for row in pieces.read(texts)] for pieces, texts in zip((left, right), sides, strict=True)]
+        alike = [begins(pieces.names()) for pieces in (left, right)]
+        links = aligned(*([same[row] for row in rows] for same, rows in zip(alike, read, strict=True)))
+        names = left.names()
+
+        def spelt(token: int) -> Phrase:
+            return tuple(right.read([names[token].strip("▁")])[0])
+
+        fixed = {slot: (slot,) for slot in range(FIRST - len(SLOTS), FIRST)}
+        return FittedPhrases(left, right, Drafter(Phrasebook(*read, links, range(len(links))), fixed, spelt))
+
+
+@dataclass
+class FittedPhrases:
+    """The pieces of both sides and what was learnt of them."""
+
+    left: Any
+    right: Any
+    drafter: Any
+
+    def predict(self, rows: pa.Table) -> dict[str, Any]:
+        """`prediction`: translations."""
+        from fmhub.heads.pieces import SLOTS
+        from fmhub.stems.marks import marks, replaced
+
+        sources = rows["source"].to_pylist()
+        read = self.left.read([replaced(source, marks(source), list(SLOTS)) for source in sources])
+        return {"prediction": [self.right.write(self.drafter.draft(row), marks(source)) for row, source in zip(read, sources, strict=True)]}
