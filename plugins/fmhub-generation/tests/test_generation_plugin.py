@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from fmhub_generation import fmhub_tasks, samples
 from fmhub_generation.beginnings import halves, joined
-from fmhub_generation.near import ALIKE, grouped, words
 from fmhub_generation.similar import TfidfSimilarity
 from fmhub_generation.window import Window
 
 from fmhub import DataError, UsageError
+from fmhub.data import near
 from fmhub.evaluation import evaluate
 from fmhub.task import Setting
 
@@ -33,14 +33,14 @@ def test_bundled_texts_are_cut_in_halves_and_near_duplicates_stay_together():
     for row in rows:
         count, first = len((row["text"] + row["rest"]).split()), len(row["text"].split())
         assert row["target"] == row["rest"] and row["rest"].startswith(" ") and first == count // 2 and 3 <= count <= 24
-    train = [words(row["text"] + row["rest"]) for row in splits.tables["train"].to_pylist()]
+    train = [near.bag(row["text"] + row["rest"]) for row in splits.tables["train"].to_pylist()]
     for row in splits.tables["test"].to_pylist():
-        bag = words(row["text"] + row["rest"])
-        assert max(len(bag & other) / len(bag | other) for other in train) < ALIKE
+        bag = near.bag(row["text"] + row["rest"])
+        assert max(len(bag & other) / len(bag | other) for other in train) < near.LINES
 
 
 def test_near_duplicates_and_equal_keys_are_one_group():
-    found = grouped(
+    found = near.lines(
         ["Insert a row", "Inserts the rows", "Insert rows: 10 %", "Delete a row", "Open %1", "Opens %2."], ["a", "b", "c", "d", "e", "d"]
     )
     assert found[0] == found[1] and found[3] == found[4] == found[5] and len(set(found)) == 3

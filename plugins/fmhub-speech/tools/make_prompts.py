@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fmhub_text.near import groups
 
+from fmhub.data.near import pages
 from fmhub.evaluation.metrics.transcripts import folded
 
 OUT = Path(__file__).parents[1] / "src/fmhub_speech/data"
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
                 "id": names,
                 "seconds": pa.array([float(row["seconds"]) for row in rows], pa.float64()),
                 "text": texts,
-                "group": groups([folded(text) for text in texts], names),
+                "group": pages([folded(text) for text in texts], names),
                 "audio": pa.array([(folder / language / row["file"]).read_bytes() for row in rows], pa.binary()),
             }
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from fmhub_text import fmhub_tasks, ratings
-from fmhub_text.near import near, words
 
 from fmhub.data import Given
+from fmhub.data.near import copies, words
 
 TASKS = {task.name: task for task in fmhub_tasks()}
 
@@ -81,7 +81,7 @@ def test_no_document_duplicate_or_near_duplicate_crosses_the_split(rows):
         same[" ".join(words(row["text"]))].add(row["split"])
     assert all(len(parts) == 1 for parts in found.values())
     assert all(len(parts) == 1 for parts in same.values())
-    pairs = near([row["text"] for row in rows])
+    pairs = copies([row["text"] for row in rows])
     assert len(pairs) > 500
     assert all(rows[i]["split"] == rows[j]["split"] for i, j in pairs)
 

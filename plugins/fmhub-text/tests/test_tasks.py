@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 from fmhub_text import fmhub_api, fmhub_tasks, reuters, samples, spamassassin
-from fmhub_text.near import near
 
 from fmhub import FetchError, UsageError, artifacts
+from fmhub.data.near import copies
 
 TASKS = {task.name: task for task in fmhub_tasks()}
 OWN_DATA = ("text-classification", "text-regression")
@@ -123,6 +123,6 @@ def _nothing_crosses(tables):
     ]
     held = {group for part, _, group in rows if part == "test"}
     assert all(part == "test" or group not in held for part, _, group in rows)
-    pairs = near([text for _, text, _ in rows])
+    pairs = copies([text for _, text, _ in rows])
     assert pairs
     assert all(rows[i][0] == rows[j][0] for i, j in pairs)

@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from fmhub_text.near import groups
+from fmhub.data.near import pages
 
 OUT = Path(__file__).parents[1] / "src/fmhub_text/data/ratings.csv.gz"
 SHARES = {"test": 0.2, "validation": 0.1}
@@ -27,7 +27,7 @@ def main(source: str) -> None:
     with gzip.open(source, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     texts = [html.unescape(html.unescape(row["text"])).strip() for row in rows]
-    tied = groups(texts, [document(row) for row in rows])
+    tied = pages(texts, [document(row) for row in rows])
     part = split(tied)
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")

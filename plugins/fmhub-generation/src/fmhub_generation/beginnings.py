@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmhub import data
+from fmhub.data import near
 from fmhub.errors import DataError
-from fmhub_generation.near import grouped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ class Beginnings:
         notes: list[str] = []
         tables = {name: cut(table, name, notes) for name, table in given.items()}
         wholes = [begin + rest for table in tables.values() for begin, rest in zip(*_pair(table), strict=True)]
-        groups, at = grouped(wholes), 0
+        groups, at = [f"t{place}" for place in near.lines(wholes)], 0
         for name, table in tables.items():
             tables[name] = table.append_column("group", pa.array(groups[at : at + len(table)]))
             at += len(table)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fmhub import data
+from fmhub.data import near
 from fmhub.errors import DataError
 from fmhub_generation.beginnings import apart
-from fmhub_generation.near import grouped, words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ class Offered:
         tables = {name: _clean(table, name, notes) for name, table in given.items()}
         questions = [text for table in tables.values() for text in table["question"].to_pylist()]
         answers = [" ".join(text.casefold().split()) for table in tables.values() for text in table["answer"].to_pylist()]
-        groups, at = grouped(questions, answers), 0
+        groups, at = [f"t{place}" for place in near.lines(questions, answers)], 0
         for name, table in tables.items():
             tables[name] = table.append_column("group", pa.array(groups[at : at + len(table)]))
             at += len(table)
@@ -56,7 +56,7 @@ class Offered:
 
         random = np.random.default_rng([self.seed, *name.encode()])
         answers, groups = table["answer"].to_pylist(), table["group"].to_pylist()
-        first = {" ".join(sorted(words(answer))): row for row, answer in reversed(list(enumerate(answers)))}
+        first = {" ".join(sorted(near.bag(answer))): row for row, answer in reversed(list(enumerate(answers)))}
         pool = sorted(first.values())
         offered, places = [], []
         for answer, group in zip(answers, groups, strict=True):

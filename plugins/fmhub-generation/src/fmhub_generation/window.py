@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fmhub_generation.near import SMALL
+from fmhub.data.near import SMALL
 
 if TYPE_CHECKING:
     import pyarrow as pa

