@@ -204,14 +204,6 @@ def test_a_box_is_kept_where_enough_of_it_is_seen():
     assert tiles.clipped([one], 100, 0, 100, 100) == [{"box": [0, 10, 30, 30], "label": "cat"}]
 
 
-def test_boxes_turn_with_their_tile():
-    pixels = np.zeros((6, 8, 3), np.uint8)
-    pixels[1:3, 2:7] = 255
-    found, (one,) = tiles.turned(pixels, [{"box": [2.0, 1.0, 7.0, 3.0], "label": "cat"}])
-    assert (found == np.rot90(pixels)).all() and one == {"box": [1, 1, 3, 6], "label": "cat"}
-    assert (found[1:6, 1:3] == 255).all()
-
-
 def test_raw_pictures_are_read_back(tmp_path):
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     assert (np.asarray(reader.whole(reader.raw(grey), "x"))[..., 0] == grey).all()

@@ -32,10 +32,3 @@ def clipped(boxes: Sequence[Mapping[str, Any]], left: float, top: float, width: 
         if area > 0 and area >= SEEN * (x1 - x0) * (y1 - y0):
             kept.append({"box": [float(edge) for edge in inner], "label": one["label"]})
     return kept
-
-
-def turned(pixels: np.ndarray, boxes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """A tile (height, width, 3) and its boxes after a quarter turn to the left."""
-    width = pixels.shape[1]
-    found = [{**one, "box": [one["box"][1], width - one["box"][2], one["box"][3], width - one["box"][0]]} for one in boxes]
-    return pixels.swapaxes(0, 1)[::-1], found
