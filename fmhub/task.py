@@ -46,6 +46,8 @@ class Encoded:
     lengths: np.ndarray
     values: Any
     truncated: int = 0
+    unknown: int = 0
+    """Examples with something that the backbone has no token for."""
 
 
 @dataclass

@@ -181,6 +181,34 @@ def test_a_mutant_fails_the_check_that_is_there_for_it(code, check, said, looked
     assert said in outcome.figure
 
 
+PAIRS = """
+def pairs():
+    import pyarrow as pa
+    nouns, signs = ["film", "day", "book", "news", "window", "cell", "page"], ["good", "fine", "happy", "bad", "awful", "sad"]
+    rows = [(f"open the {sign} {noun} {sign[::-1]} {noun[::-1]}", f"ouvrir {noun} {sign}") for noun in nouns for sign in signs]
+    parts = {"train": rows[:30], "validation": rows[30:34], "test": rows[34:]}
+    CHANGED
+    return {name: pa.table({"source": [one for one, _ in part], "target": [one for _, one in part]}) for name, part in parts.items()}
+PARTS.update(data=data.rows(pairs, split=data.Given(), source="source", target="target"), stem=stems.Passage(), head=heads.Translation(),
+             metrics=["chrf"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("pass", "train 30, validation 4, test 8"),
+        (
+            "parts['test'][0] = ('Open: that good film doog mlif, now', 'ouvrir film bon')",
+            "1 pairs of sources in different splits are near",
+        ),
+    ],
+)
+def test_near_duplicate_sources_in_two_splits_are_found(changed, said, looked):
+    (found,) = looked(PAIRS.replace("CHANGED", changed), data_checks.splits_disjoint)
+    assert found.ok is (changed == "pass") and said in found.figure, found
+
+
 def test_what_depends_on_the_order_of_hashes_or_opens_a_socket_is_seen_by_the_other_process(looked):
     code = (
         "def remarks(plain=remarks):\n    import urllib.request, pyarrow as pa\n    rows = plain()\n"

@@ -142,6 +142,11 @@ def test_marks_travel_as_characters(tiny):
     assert copied(batch) == [[], ["%1", "$(ARG1)"]] and batch["times"].tolist() == [[0, 0], [2, 1]]
 
 
+def test_sources_with_unknown_characters_are_counted(tiny):
+    rows = pa.table({"id": ["a", "b", "c"], "source": ["good day", "日本 day 日本", "the film"]})
+    assert stems.Passage().encode(rows, load(tiny, sha256="0" * 64), RECIPE).unknown == 1
+
+
 @pytest.mark.parametrize(
     ("text", "why"), [("", "is empty"), (None, "is empty"), ("l'Ã©tÃ©", "wrong encoding"), ("a \ufffd", "wrong encoding")]
 )

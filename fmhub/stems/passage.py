@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fmhub.recipe import Recipe
     from fmhub.task import Known
 
+UNKNOWN = ("[UNK]", "<unk>")
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -39,7 +41,11 @@ class Passage:
         return replace(self, remembered=len(known.train))
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
-        """As `Text`, with each mark as a word; beside it every row's marks. Raises `DataError` naming an empty or broken row."""
+        """As `Text`, with each mark as a word; beside it every row's marks. Raises `DataError` naming an empty or broken row.
+
+        Rows with characters that the backbone has no token for are counted.
+        """
+        import numpy as np
         import pyarrow as pa
 
         (field,) = self.fields
@@ -49,6 +55,9 @@ class Passage:
         read = [replaced(text, known, words) for text, known in zip(texts, found, strict=True)]
         encoded = Text(self.fields).encode(pa.table({"id": table["id"], field: read}), backbone, recipe)
         encoded.values["marks"] = found
+        strange = [number for name in UNKNOWN if (number := backbone.tokenizer().token_to_id(name)) is not None]
+        places = np.flatnonzero(np.isin(encoded.values["input_ids"], strange))
+        encoded.unknown = len(np.unique(np.searchsorted(encoded.values["offsets"], places, "right")))
         encoded.values["times"] = [[MARK.findall(text).count(mark) for mark in known] for text, known in zip(texts, found, strict=True)]
         return encoded
 

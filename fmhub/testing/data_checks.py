@@ -10,12 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from fmhub.data import near as alike
 from fmhub.data.histories import events
 from fmhub.data.parts import keys
 from fmhub.testing import Seen
 from fmhub.testing.subject import Subject
 from fmhub.training.folds import BY_TIME
 
+ALIKE, LEAST_WORDS = 0.8, 4
+"""Share of their words (of both together) from where on sources are near-duplicates, and how many those are at least."""
 MOST_LABELS, LEAST_ROWS = 20, 5
 """Of which a probe for single words means something."""
 ENDS = (1, 2, 3, 4, 6, 8, 12)
@@ -25,7 +28,8 @@ ENDS = (1, 2, 3, 4, 6, 8, 12)
 def splits_disjoint(it: Subject) -> Seen:
     """No example of one split, its case and white space folded, is in another; no id, no group and no user's event either.
 
-    Examples that differ in marks only are too many to be chance where they are a tenth of those held out.
+    Examples that differ in marks only are too many to be chance where they are a tenth of those held out. Where a text is answered
+    with a text (the head names its `source`), not even near-duplicates may cross: the one's answer is nearly the other's.
     """
     tables = it.whole.tables
     if leaked := [note for note in it.whole.notes if "identical to examples held out" in note]:
@@ -38,9 +42,23 @@ def splits_disjoint(it: Subject) -> Seen:
     alike = _in_two((split, tuple(_tokens(str(key)))) for split, key in _examples(it))
     if 10 * len(alike) > held:
         return False, f"{len(alike)} examples are in more than one split but for marks, of {held} held out"
+    if near := _near(it):
+        return (
+            False,
+            f"{len(near)} pairs of sources in different splits are near-duplicates, such as {near[0][0][:60]!r} and {near[0][1][:60]!r}",
+        )
     groups = len({group for _, group in _groups(tables)})
     sizes = ", ".join(f"{name} {len(table)}" for name, table in tables.items())
     return True, sizes + (f"; {groups} groups" if groups else "")
+
+
+def _near(it: Subject) -> list[tuple[str, str]]:
+    """Sources of `LEAST_WORDS` and more in two splits that have nearly all their words in common."""
+    column = getattr(it.declared.head, "source", None)
+    rows = [(split, text) for split, table in it.whole.tables.items() if column in table.column_names for text in table[column].to_pylist()]
+    bags = [alike.bag(text) for _, text in rows]
+    pairs = alike.alike(bags, ALIKE)
+    return [(rows[i][1], rows[j][1]) for i, j in pairs if rows[i][0] != rows[j][0] and len(bags[i] | bags[j]) >= LEAST_WORDS]
 
 
 def _in_two(found: Iterator[tuple[str, object]]) -> list[tuple[object, set[str]]]:

@@ -259,6 +259,10 @@ def _truncated(parts: dict[str, Part], length: int, unit: str) -> list[str]:
         "and were cut (recipe.length)."
         for name, part in parts.items()
         if part.encoded.truncated
+    ] + [
+        f"{part.encoded.unknown} of {len(part.encoded.lengths)} examples of {name} have characters that the backbone does not know."
+        for name, part in parts.items()
+        if part.encoded.unknown
     ]
 
 
