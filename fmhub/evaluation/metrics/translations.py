@@ -85,7 +85,8 @@ def marks_kept(columns: Columns, labels: Labels = None) -> float:
 def _metric(name: str, title: str) -> Metric:
     statistics: Callable[[Columns, Labels], np.ndarray] = partial(counts, name)
     title = f"{title} ({SIGNATURES[name]})"
-    return Metric(name, partial(_score, name), "max", 0, 100, title=title, statistics=statistics, combine=partial(combined, name))
+    unit = f"0 to 100, sacrebleu {SIGNATURES[name]}"  # units stand in every record
+    return Metric(name, partial(_score, name), "max", 0, 100, unit, title, statistics=statistics, combine=partial(combined, name))
 
 
 METRICS = {
