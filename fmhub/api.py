@@ -203,9 +203,12 @@ def load(run: str | Path) -> Predictor:
 
     Raises `UsageError` for an unknown run and `UntrustedFile` for an adapter that is not what the run saved.
     """
+    from fmhub.backbones.adapter import merge
     from fmhub.training.restore import data, restore
 
     folder = run_folder.find(run)
     network = restore(folder)
+    if getattr(network.head_spec, "merges", False):
+        merge(network)
     named = any(hasattr(spec, name) for spec, name in ((network.stem_spec, "typed"), (network.head_spec, "readable")))
     return Predictor(network, run_folder.read_plan(folder), data(folder) if named else None)

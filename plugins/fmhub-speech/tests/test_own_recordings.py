@@ -136,6 +136,8 @@ def files(folder: Path) -> dict[str, Path]:
 
 def test_predict_writes_down_whatever_people_have(written, tmp_path):
     predictor = fmhub.load(written[1])
+    adapted = [module for module in predictor._network.modules() if hasattr(module, "lora_A")]
+    assert adapted and all(module.merged for module in adapted)
     given = files(tmp_path)
     found = {name: predictor.predict([str(path)])[0]["prediction"] for name, path in given.items()}
     assert all(isinstance(text, str) and text for text in found.values())

@@ -8,6 +8,7 @@ from functools import partial
 from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.recipe import Lora
+from fmhub.task import Reference
 from fmhub_speech import asterisk, kinds
 from fmhub_speech.mfcc import MfccSvm
 
@@ -18,6 +19,10 @@ WINDOW = 500
 ENGLISH = Recipe(epochs=2, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32))
 MANY = Recipe(epochs=3, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3, lora=Lora(rank=16, alpha=32, layers="last:2"))
 """Whisper base costs three times as much: the frozen layers' output is cached."""
+
+
+REFERENCE = {"en": 0.0647}
+"""Word error rates of the committed reference runs; with nothing written it is 1."""
 
 
 def recognition(suffix: str, name: str, script: str = "LATIN") -> Task:
@@ -42,6 +47,7 @@ def recognition(suffix: str, name: str, script: str = "LATIN") -> Task:
         source=f"asterisk-core-sounds-{language} 1.6.1",
         citation="The Asterisk project: core sounds 1.6.1.",
         group="words (prompts of the same words, or nearly, stay on one side)",
+        references=(Reference("wer", 1.0, REFERENCE[language]),) if language in REFERENCE else (),
         slices=("length",),
         sample=data.rows(partial(asterisk.sample, language), split=data.Random(), **columns),
     )
