@@ -112,7 +112,10 @@ def test_training_begins_where_the_draft_is_written_as_it_is(tiny):
     part = network.prepare(table, targets=False)
     batch = stem.batch(part.encoded, np.arange(len(table)), random=None, strength=0.0)
     pieces = Pieces(head.vocabulary)
-    drafts = [[piece for piece in row if piece > 2] for row in network.head.drafts(batch).tolist()]
+    drafts = [[piece for piece in row if piece > 2] for row in network.head.drafts(batch)[0].tolist()]
     written = [pieces.write(draft, marks) for draft, marks in zip(drafts, copied(batch), strict=True)]
     said = predict(network, part, accelerator("no"))["prediction"]
     assert said == written and said[0] == rows[0][1] and all(MARK.findall(text) == ["%1"] for text in said)
+    network.head.train()
+    _, barred = network.head.drafts({name: tensor[1:2] for name, tensor in batch.items()})
+    assert barred.tolist() == [[True] + [False] * 10] and network.stem.nearest(batch, 1, barred)[0][1] != 0

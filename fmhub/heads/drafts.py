@@ -81,12 +81,15 @@ class Drafts(nn.Module):
         """A token that was never answered is written as it is."""
         return tuple(self.pieces.read([(self.tokens.id_to_token(token) or "").removeprefix("##")])[0])
 
-    def forward(self, batch: Any) -> torch.Tensor:
-        """(rows, pieces) int64 with the end, 0 beyond it. In training a remembered text is answered as if its group were not there."""
+    def forward(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(rows, pieces) int64 with the end, 0 beyond it; and in training (rows, texts) which texts were not asked: a remembered
+        one is answered as if its group were not there."""
         if self.__dict__.get("asked") is None:
             self.__dict__["asked"] = self.drafter()
-        drafter, kept = self.__dict__["asked"], self.stem.keys.shape[1]
+        drafter, kept, device = self.__dict__["asked"], self.stem.keys.shape[1], self.answers.device
         rows = [ids[ids > 0].tolist()[1:-1] for ids in (batch["input_ids"] * batch["attention_mask"]).cpu()]
         groups = [drafter.book.group(row[:kept]) if self.training else None for row in rows]
         drafts = [[*drafter.draft(row, group)[: self.longest - 1], END] for row, group in zip(rows, groups, strict=True)]
-        return nn.utils.rnn.pad_sequence([torch.tensor(draft, device=self.answers.device) for draft in drafts], batch_first=True)
+        own = torch.tensor([-1 if group is None else group for group in groups], device=device)
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(draft, device=device) for draft in drafts], batch_first=True)
+        return padded, self.groups == own[:, None] if self.training else None

@@ -124,8 +124,9 @@ class Translator(nn.Module):
     def _shown(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """(rows, pieces, width) states of the draft and the nearest examples' answers one after another, which are real, the pieces,
         and (rows, pieces, back) those before each."""
-        rows, alike = self.stem.nearest(batch, self.head.shown)
-        answers, draft = self.drafts.answers[rows].long(), self.drafts(batch)
+        draft, barred = self.drafts(batch)
+        rows, alike = self.stem.nearest(batch, self.head.shown, barred)
+        answers = self.drafts.answers[rows].long()
         length = max(draft.shape[1], int((answers > 0).sum(-1).max()) if answers.numel() else 0)
         answers = functional.pad(answers, (0, max(0, length - answers.shape[2])))[..., :length]
         pieces = torch.cat([functional.pad(draft, (0, length - draft.shape[1]))[:, None], answers], 1)  # (rows, 1 + shown, length)

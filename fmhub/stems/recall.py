@@ -38,8 +38,9 @@ class Recall(nn.Module):
         return batch
 
     @torch.no_grad()
-    def nearest(self, batch: dict[str, torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rows, count) numbers of training texts, most alike first, and how alike they are, 0 to 1."""
+    def nearest(self, batch: dict[str, torch.Tensor], count: int, barred: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows, count) numbers of training texts, most alike first, and how alike they are, 0 to 1; of those that are
+        `barred` (rows, texts) none is alike."""
         index = self.index
         if index is None or index[0].device != self.keys.device:
             index = self.__dict__["index"] = self._indexed()
@@ -51,6 +52,8 @@ class Recall(nn.Module):
         alike = torch.sparse.mm(known, nn.functional.normalize(asked, dim=1).T).T
         if self.training:
             alike = alike.masked_fill(alike > ALIKE, -1)
+        if barred is not None:
+            alike = alike.masked_fill(barred, -1)
         found = alike.topk(min(count, len(self.keys)), dim=1)
         return found.indices, found.values.clamp(min=0)
 
