@@ -38,7 +38,7 @@ def fmhub_tasks() -> Iterator[Task]:
         name="course-rating",
         title="What will this student rate this lecturer? (ETH Zurich, 1 to 5)",
         summary="A rating, from what the student gives elsewhere, what others give the lecturer, and the lecture's kind.",
-        data=courses.Rated(data.rows(courses.evaluations, split=courses.ByCell(), person="person", item="item", target="rating")),
+        data=Answered(data.rows(courses.evaluations, split=courses.ByCell(), person="person", item="item", target="rating")),
         stem=courses.Ratings(),
         head=heads.Regression(low=1, high=5, reads=Reads("mean", layers=(-6,))),
         metrics=("rmse", "mae", "r2", "spearman"),
@@ -55,7 +55,7 @@ def fmhub_tasks() -> Iterator[Task]:
         citation="D. Bates, M. Maechler, B. Bolker, S. Walker: Fitting Linear Mixed-Effects Models Using lme4. J. Stat. Software 67, 2015.",
         group="none: ratings are held out at random, 20 % test and 10 % validation",
         references=(Reference("rmse", 1.3221, 1.1988),),
-        sample=courses.Rated(data.rows(samples.ratings, split=courses.ByCell(), person="person", item="item", target="rating")),
+        sample=Answered(data.rows(samples.ratings, split=courses.ByCell(), person="person", item="item", target="rating")),
     )
     yield Task(
         name="grade-text",

@@ -103,7 +103,7 @@ def _with_known(table: pa.Table, known: Mapping[str, list[tuple[str, str]]]) -> 
 
 @dataclass(frozen=True)
 class Answered:
-    """One row an answer: a `person`, an `item` (a question's text) and a label."""
+    """One row an answer or a rating: a `person`, an `item`, a label or a number, and any further columns."""
 
     rows: data.Data
 
@@ -112,5 +112,5 @@ class Answered:
         return self.rows.load()
 
     def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: Any) -> Answered:
-        """The user's own answers, cut by the same rule."""
+        """The user's own rows, cut by the same rule."""
         return Answered(replace(self.rows.opened(reference, columns, test, None), split=self.rows.split))

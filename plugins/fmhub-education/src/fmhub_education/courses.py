@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fmhub import data, stems
@@ -116,21 +116,6 @@ def effects(people: Any, things: Any, given: np.ndarray, shrink: tuple[float, fl
         by_item = np.bincount(things[1], given - mean - by_person[people[1]], len(by_item)) / (counts[1] + shrink[1])
         by_person = np.bincount(people[1], given - mean - by_item[things[1]], len(by_person)) / (counts[0] + shrink[0])
     return mean, by_person, by_item
-
-
-@dataclass(frozen=True)
-class Rated:
-    """One row a rating: a `person`, an `item`, a number, and any further columns."""
-
-    rows: data.Data
-
-    def load(self) -> data.Splits:
-        """See `fmhub.data.Data.load`."""
-        return self.rows.load()
-
-    def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: Any) -> Rated:
-        """The user's own ratings, cut by the same rule."""
-        return Rated(replace(self.rows.opened(reference, columns, test, None), split=self.rows.split))
 
 
 @dataclass(frozen=True)
