@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fmhub import Recipe, Task, data, heads, hookimpl, stems
 from fmhub.evaluation import baselines
 from fmhub.recipe import Lora
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_vision import cells, emoji, samples, silhouettes, trees
 from fmhub_vision.blobs import Blobs
 from fmhub_vision.boxes import Boxes
@@ -71,6 +71,7 @@ def fmhub_tasks() -> Iterator[Task]:
         stem=seen,
         head=heads.Detection(),
         metrics=BOXED,
+        references=(Reference("map", 0.0, 0.7624),),
         recipe=Recipe(epochs=10, lr=2e-3, batch=4, patience=0, lora=Lora(layers="head")),
         baselines=found,
         family="vision",
