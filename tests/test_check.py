@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -253,6 +254,31 @@ def test_the_quick_checks(code, check, said, distribution):
     distribution("fmhub-made", GOOD.replace("@hookimpl", code + "\n@hookimpl"))
     outcome = next(outcome for outcome in kit.quick("fmhub-made") if outcome.check == check)
     assert outcome.ok is False and said in outcome.figure
+
+
+@pytest.mark.parametrize(("scores", "ok"), [((0.5,), True), ((0.7, 0.8), True), ((0.7, 0.5), False)])
+def test_what_a_network_knows_before_training_is_no_leak(scores, ok, monkeypatch):
+    """Scores after training on dealt-out targets and, where that is above chance (0.5 +- 0.02), before any training."""
+    import pyarrow as pa
+
+    from fmhub import Recipe, Task, data, heads
+    from fmhub.task import Splits
+
+    rows = pa.table({"id": list("abcd"), "target": list("xyxy")})
+    epochs, left = [], iter(scores)
+
+    def run(task, name, **_):
+        epochs.append(task.recipe.epochs)
+        return {}, name
+
+    task = Task(
+        name="t", title="T", data=data.rows(lambda: rows), head=heads.Classification(), metrics=["accuracy"], recipe=Recipe(epochs=3)
+    )
+    orders = np.array([0.48, 0.52])
+    monkeypatch.setattr(training_checks.Chance, "of", lambda *_: training_checks.Chance(next(left), orders, 0.5, 1.0))
+    it = SimpleNamespace(is_likelihood=False, task=task, run=run, splits=Splits({"train": rows, "validation": rows, "test": rows}))
+    assert training_checks.shuffled_labels_at_the_floor(it)[0] is ok
+    assert epochs == [2, 0][: len(scores)]
 
 
 def test_licences():
