@@ -276,7 +276,7 @@ def test_what_a_network_knows_before_training_is_no_leak(scores, ok, monkeypatch
     )
     orders = np.array([0.48, 0.52])
     monkeypatch.setattr(training_checks.Chance, "of", lambda *_: training_checks.Chance(next(left), orders, 0.5, 1.0))
-    it = SimpleNamespace(is_likelihood=False, task=task, run=run, splits=Splits({"train": rows, "validation": rows, "test": rows}))
+    it = SimpleNamespace(is_likelihood=False, task=task, run=run, splits=Splits({"train": rows, "validation": rows, "test": rows}, ""))
     assert training_checks.shuffled_labels_at_the_floor(it)[0] is ok
     assert epochs == [2, 0][: len(scores)]
 

@@ -23,7 +23,7 @@ from fmhub.training.network import Network
 from fmhub.training.plan import describe, recipe_from, spec_from
 from fmhub.training.tables import of_split
 
-BATCH, STEPS = 8, 120
+BATCH, STEPS, HEAD_LR = 8, 120, 1e-2
 SECONDS = 60
 
 
@@ -35,7 +35,17 @@ def overfits_one_batch(it: Subject) -> Seen:
     """Stem, adapter and head together learn eight examples by heart: the loss falls to a quarter."""
     few = limit(it.splits.tables["train"], BATCH)
     rows = pa.concat_tables([few] * (STEPS // 10))
-    changes = {"epochs": 10, "batch": len(few), "accumulate": 1, "schedule": "constant", "warmup": 0, "weight_decay": 0, "dropout": 0}
+    changes: dict[str, Any] = {
+        "epochs": 10,
+        "batch": len(few),
+        "accumulate": 1,
+        "schedule": "constant",
+        "warmup": 0,
+        "weight_decay": 0,
+        "dropout": 0,
+    }
+    if it.task.recipe.lora.layers == "head":  # a few layers on frozen ones take larger steps
+        changes["lr"] = max(it.task.recipe.lr, HEAD_LR)
     network = it.network(**changes, augment=0, label_smoothing=0, l1=0)
     network.to(it.accelerator.device)
     losses: dict[int, float] = {}
