@@ -104,3 +104,31 @@ def test_a_volume_in_two_parts_is_found_by_the_conformance_check(folds):
     name, few = parts["test"]["group"][0].as_py(), parts["test"].slice(0, 30)
     ok, words = seen({**parts, "train": pa.concat_tables([parts["train"], few]), "test": parts["test"].slice(30)})
     assert not ok and "1 groups are in more than one split" in words and name in words
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_a_random_backbone_tests_every_volume_and_draws_heat_maps(tmp_path):
+    """From fmhub run to report and predict; what a random backbone scores says nothing."""
+    import nrrd
+    import pyarrow.parquet as pq
+    import transformers
+
+    from fmhub import api
+    from fmhub.report import write
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 56, "patch_size": 14, "mlp_ratio": 2}
+    config = transformers.AutoConfig.for_model("dinov2", **shape)
+    config.save_pretrained(tmp_path / "dinov2")
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "dinov2")
+    record = api.run("medical-imaging", backbone=str(tmp_path / "dinov2"), set={"epochs": "1"}, output=tmp_path / "run")
+    assert record["folds"]["count"] == 5 and record["scores"]["test"]["auc"]["n"] == 2341
+    assert set(record["groups"]["volume"]["values"]) == set(lesions.VOLUMES)
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pandas().query("split == 'test'")
+    assert table.groupby("fold")["group"].nunique().eq(1).all() and set(table["group"]) == set(lesions.VOLUMES)
+    page = write(tmp_path / "run").read_text()
+    assert "Heat maps" in page and "Research use only, not a medical device." in page
+    voxels = np.random.default_rng(0).normal(300, 20, (80, 80, 2))
+    voxels[:4] = voxels[-4:] = 0
+    nrrd.write(str(tmp_path / "scan.nrrd"), voxels.astype(np.int16), {"space directions": np.diag([0.8, 0.8, 3])})
+    (found,) = api.load(tmp_path / "run").predict([str(tmp_path / "scan.nrrd")])
+    assert NOT_A_DEVICE in found["readable"] and set(found["heat"]) == {"0", "1"}
