@@ -97,7 +97,7 @@ def test_a_slice_is_the_same_size_at_any_spacing():
 def test_a_volume_in_two_parts_is_found_by_the_conformance_check(folds):
     def seen(tables):
         whole = Splits(tables=tables, fingerprint="", rule="KFold")
-        return data_checks.splits_disjoint(SimpleNamespace(whole=whole, stem=TASK.stem))
+        return data_checks.splits_disjoint(SimpleNamespace(whole=whole, stem=TASK.stem, declared=TASK))
 
     parts = dict(folds[0])
     assert seen(parts)[0]
