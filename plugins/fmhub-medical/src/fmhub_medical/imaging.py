@@ -13,7 +13,7 @@ from fmhub.errors import UsageError
 from fmhub.evaluation import baselines
 from fmhub.evaluation.metrics.lesions import sensitivity
 from fmhub.recipe import Lora
-from fmhub.task import Reads
+from fmhub.task import Reads, Reference
 from fmhub_medical import lesions, medmnist, patients, samples
 from fmhub_medical.head import NOT_A_DEVICE, Findings
 from fmhub_medical.pixels import PixelLogistic
@@ -70,6 +70,7 @@ def tasks() -> Iterator[Task]:
         metrics=("auc", sensitivity(1), sensitivity(4), "accuracy"),
         recipe=Recipe(epochs=2, lr=5e-4, batch=32, class_weights="balanced", patience=0, keep="last", lora=Lora(layers="last:2")),
         baselines=(baselines.Majority(), PixelLogistic(), baselines.FrozenLogistic()),
+        references=(Reference("auc", 0.5, 0.7283),),
         family="medicine",
         licence="BSD-3-Clause",
         source="pyradiomics 3.0.1, data/{brain1,brain2,breast1,lung1,lung2}_{image,label}.nrrd",
