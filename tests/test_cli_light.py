@@ -278,3 +278,30 @@ def test_a_terminal_gets_a_drawn_table(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     output.table(("task", "title"), [("one", "[bold]kept as it is[/]")])
     assert "[bold]kept as it is[/]" in capsys.readouterr().out
+
+
+OWN_METRIC = """
+from fmhub.evaluation import Metric
+metric = Metric("misses", lambda columns, labels: float((columns["prediction"] != columns["target"]).mean()), "min", 0, 1)
+@hookimpl
+def fmhub_tasks():
+    yield Task(name="own", title="Own", data=Part(), head=Part(), metrics=[metric])
+"""
+
+
+@pytest.mark.parametrize(("installed", "said"), [(True, "adapter better: -0.300"), (False, "adapter minus it: -0.300")])
+def test_a_run_by_a_plugins_own_metric_is_summed_up(
+    installed: bool, said: str, distribution: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The metric's own direction decides what is better; where the plugin is gone, the difference alone is shown."""
+    from fmhub.cli.show import summary
+
+    if installed:
+        distribution("fmhub-own", OWN_METRIC)
+    record = json.loads((Path(__file__).parent.parent / "registry" / "leaderboard" / "fmhub-text" / "sentiment.json").read_text())
+    score, gap = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 9}, {"value": -0.3, "low": -0.4, "high": -0.2}
+    record["task"] |= {"plugin": "fmhub-own", "name": "own"}
+    record |= {"primary": "misses", "scores": {"test": {"misses": score}}, "groups": None}
+    record["baselines"] = [{"name": "simple", "scores": {"test": {"misses": score}}, "difference": gap}]
+    summary(record)
+    assert said in capsys.readouterr().out

@@ -18,7 +18,7 @@ def summary(record: Mapping[str, Any]) -> None:
     click.echo(f"{name:<9} {best['n']} test examples, 95 % intervals")
     for kind, title, score, gap in rows:
         line = f"{kind or 'adapter':<9} {title:<22} {interval(score)}"
-        click.echo(line + (f"   adapter {_verdict(gap, name)}: {interval(gap, sign=True)}" if gap else ""))
+        click.echo(line + (f"   adapter {_verdict(gap, record)}: {interval(gap, sign=True)}" if gap else ""))
     for split, scores in record["scores"].items():
         if split.startswith("shift:"):
             click.echo(f"{'shift':<9} {split.removeprefix('shift:'):<22} {interval(scores[name])}")
@@ -31,11 +31,14 @@ def summary(record: Mapping[str, Any]) -> None:
     click.echo(f"time      {seconds(cost['total_seconds'])} in all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB at most")
 
 
-def _verdict(gap: Mapping[str, Any], metric: str) -> str:
-    """Better or worse, where the paired interval of the difference can tell; whatever direction is better."""
+def _verdict(gap: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Better or worse, where the paired interval of the difference can tell; whatever direction is better. Nothing but `minus it` where the
+    metric is that of a plugin which is gone: nobody knows the direction."""
     from fmhub.evaluation import better
+    from fmhub.evaluation.declared import declared
 
-    return {True: "better", False: "worse", None: "not told apart"}[better(dict(gap), metric)]
+    known = declared({"metrics": [record["primary"]], "task": record["task"]})
+    return {True: "better", False: "worse", None: "not told apart"}[better(dict(gap), known[0])] if known else "minus it"
 
 
 def interval(score: Mapping[str, Any], *, sign: bool = False) -> str:
