@@ -62,13 +62,21 @@ def test_beams_score_their_answer_and_are_no_worse_than_greedy(seed):
         assert found.score >= max(mean(logp, row, answer) for answer in ended if len(answer) == 1) - 1e-5
 
 
-def test_a_row_does_not_depend_on_its_neighbours():
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_row_does_not_depend_on_its_neighbours_and_costs_nothing_once_it_ended(beams):
     _, step = model(3)
-    together = search(step, *start(3), end=END, most=5, beams=2)
-    for row in range(3):
-        cache, prompt = start(3)
-        alone = search(step, take(cache, torch.tensor([row])), prompt[row : row + 1], end=END, most=5, beams=2)
-        assert alone[0].tokens == together[row].tokens
+    widths = []
+
+    def counted(tokens, cache):
+        widths.append(len(tokens))
+        return step(tokens, cache)
+
+    together = search(counted, *start(12), end=END, most=9, beams=beams)
+    assert widths == [12, *sorted(widths[1:], reverse=True)] and widths[-1] <= 6 * beams < widths[1]
+    for row in range(12):
+        cache, prompt = start(12)
+        alone = search(step, take(cache, torch.tensor([row])), prompt[row : row + 1], end=END, most=9, beams=beams)
+        assert alone[0] == together[row]
 
 
 def test_rows_are_taken_of_every_tensor_of_a_nest():

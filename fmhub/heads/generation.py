@@ -33,18 +33,24 @@ def search(
     (Wu et al. 2016, arXiv:1609.08144, with alpha = 1). `taken(cache, rows)` picks rows of a cache that is no plain nest of tensors.
     """
     picked, device = taken or take, prompt.device
-    rows = len(prompt)
-    first = torch.arange(rows, device=device)
+    places = torch.arange(len(prompt), device=device)  # where the answers of those still written belong
+    answers: list[Written] = [Written([], 0.0)] * len(prompt)
     logp, cache = step(prompt, cache)
     scores, last = logp.float().topk(min(beams, logp.shape[1]), dim=1)  # (rows, beams)
     kept = scores.shape[1]
-    cache = picked(cache, first.repeat_interleave(kept)) if kept > 1 else cache
+    cache = picked(cache, places.repeat_interleave(kept)) if kept > 1 else cache
     words, done, lengths = last[..., None], last == end, torch.ones_like(last)
     for _ in range(most - 1):
-        if bool(done.all()):
-            break
+        busy = ~done.all(1)
+        if 4 * int(busy.sum()) <= 3 * len(busy):  # enough to pay for the copy
+            _best(answers, places[~busy], words[~busy], scores[~busy] / lengths[~busy], end)
+            left = busy.nonzero()[:, 0]
+            if not len(left):
+                return answers
+            cache = picked(cache, (left[:, None] * kept + torch.arange(kept, device=device)).flatten())
+            places, words, done, lengths, scores = (one[left] for one in (places, words, done, lengths, scores))
         logp, cache = step(words[..., -1].reshape(-1, 1), cache)
-        logp = logp.float().view(rows, kept, -1).masked_fill(done[..., None], -torch.inf)
+        logp = logp.float().view(len(words), kept, -1).masked_fill(done[..., None], -torch.inf)
         logp[..., end] = torch.where(done, 0.0, logp[..., end])  # a finished answer stays as it is
         total, longer = scores[..., None] + logp, lengths + (~done).long()
         ranked = (total / longer[..., None]).flatten(1)
@@ -54,11 +60,17 @@ def search(
         done = done.gather(1, source) | (token == end)
         words = torch.cat([words.gather(1, source[..., None].expand_as(words)), token[..., None]], dim=2)
         if kept > 1:
-            cache = picked(cache, (first[:, None] * kept + source).flatten())
-    means = scores / lengths
+            cache = picked(cache, (torch.arange(len(words), device=device)[:, None] * kept + source).flatten())
+    _best(answers, places, words, scores / lengths, end)
+    return answers
+
+
+def _best(answers: list[Written], places: torch.Tensor, words: torch.Tensor, means: torch.Tensor, end: int) -> None:
+    """Put the best beam of each row of `words` (rows, beams, n) at its place."""
     best = means.argmax(1)
-    answers = zip(words[first, best].tolist(), means[first, best].tolist(), strict=True)
-    return [Written(answer[: answer.index(end)] if end in answer else answer, score) for answer, score in answers]
+    first = torch.arange(len(words), device=words.device)
+    for place, tokens, score in zip(places.tolist(), words[first, best].tolist(), means[first, best].tolist(), strict=True):
+        answers[place] = Written(tokens[: tokens.index(end)] if end in tokens else tokens, score)
 
 
 @torch.no_grad()
