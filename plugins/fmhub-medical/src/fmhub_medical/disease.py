@@ -62,6 +62,7 @@ def tasks() -> Iterator[Task]:
         citation="A. Dispenzieri et al.: Use of nonclonal serum immunoglobulin free light chains to predict overall survival in the "
         "general population. Mayo Clinic Proceedings 87, 2012.",
         slices=("sex", AGE),
+        references=(Reference("auc", 0.5, 0.8430),),
         **_parts(findings.flchain, "alive", "dead", 3, batch=64),
     )
 
