@@ -138,6 +138,8 @@ def test_a_video_with_the_name_of_a_sound_is_refused_in_one_line(tmp_path: Path)
         (file(np.array([0.1, np.inf] * 100, np.float32), subtype="DOUBLE"), r"not numbers \(NaN or infinity\)"),
         (file(np.zeros(RATE, np.float32)), "is silent"),
         (file(tone(440, loud=5e-5), subtype="FLOAT"), "is silent"),
+        (file(np.array([0.5], np.float32), 48000), "is a sound of 0 seconds"),  # less than one sample at the rate that is read
+        (file(np.stack([tone(440), -tone(440)], 1)), "is silent"),  # its channels undo each other
         (None, "a sound is a path or bytes"),
         (3.5, "a sound is a path or bytes"),
         ({"bytes": None, "path": None}, "a sound is a path or bytes"),

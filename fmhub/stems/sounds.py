@@ -51,16 +51,15 @@ def read(source: Any, name: str, rate: int) -> np.ndarray:
     """(samples,) float32, the mean of all channels, resampled to `rate`, about -1 to 1. Raises `DataError` for what holds no sound."""
     data, suffix = content(source, name)
     sound, own = _g722(data, name) if suffix == ".g722" else _sndfile(data, name)
-    if not sound.size:
-        raise DataError(f"{name} is a sound of 0 seconds.")
     if not np.isfinite(sound).all():
         raise DataError(f"{name} holds samples that are not numbers (NaN or infinity).")
-    if float(np.abs(sound).max()) < QUIET:
-        raise DataError(f"{name} is silent: no sample is above {QUIET:g} of full scale. Leave it out.")
     mono = sound.mean(axis=1)
-    if own != rate:
-        soxr = _library("soxr")
-        mono = soxr.resample(mono, own, rate)
+    if mono.size and own != rate:
+        mono = _library("soxr").resample(mono, own, rate)
+    if not mono.size:
+        raise DataError(f"{name} is a sound of 0 seconds.")
+    if float(np.abs(mono).max()) < QUIET:
+        raise DataError(f"{name} is silent: no sample of its mean channel is above {QUIET:g} of full scale. Leave it out.")
     return np.ascontiguousarray(mono, np.float32)
 
 
