@@ -13,7 +13,8 @@ from toy import registered, task, write
 from fmhub import api, data
 from fmhub.cli import main
 from fmhub.errors import DataError
-from fmhub.leaderboard import schema, store, targets
+from fmhub.leaderboard import again as anew
+from fmhub.leaderboard import schema, shipped, store, targets
 from fmhub.leaderboard.again import again
 from fmhub.leaderboard.verify import verify
 from fmhub.runs import folder as run_folder
@@ -63,6 +64,44 @@ def test_an_adapter_that_says_something_else_differs(toy, capsys):
     shutil.rmtree(folder)
     (one,) = again(record["id"], "rerun")
     assert one["agrees"] is None and "No run" in one["problem"]
+
+
+def test_what_was_done_again_last_decides(toy, home, monkeypatch, capsys):
+    run = api.run("toy")["id"]
+    assert [one["agrees"] for one in again(run, "rerun")] == [True] and statuses()[run] == "re-run"
+    true = anew.predicted
+    monkeypatch.setattr(anew, "predicted", lambda *args: swapped(true(*args)))
+    assert main(["leaderboard", "verify", run, "--rerun"]) == 1
+    assert "rerun DIFFERS" in capsys.readouterr().out and statuses()[run] == "recomputed"
+
+
+def swapped(table):
+    """Predictions that take each label for the other."""
+    one, two = sorted(set(table["prediction"].to_pylist()))
+    other = {one: two, two: one}
+    place = table.column_names.index("prediction")
+    return table.set_column(place, "prediction", [[other[one] for one in table["prediction"].to_pylist()]])
+
+
+def test_the_name_of_a_run_is_not_enough(toy, capsys):
+    """Whoever names another's run, or has one of that name, is not done again by it."""
+    run, other = (api.run("toy", seed=seed)["id"] for seed in (0, 1))
+    (one,) = again(run, "retrain", run_folder.find(other))
+    assert one["agrees"] is None and "is another run than that of entry" in one["problem"] and statuses()[run] == "recomputed"
+    with tampering(schema.home() / "board.sqlite") as live:
+        live.execute("UPDATE entries SET submitter = 'eve' WHERE kind = 'baseline'")
+        (one,) = again("majority", "rerun")
+    assert one["agrees"] is None and "is eve's" in one["problem"]
+
+
+def test_a_reference_run_is_trained_again_from_what_is_shipped(toy, tmp_path, monkeypatch):
+    run = api.run("toy")["id"]
+    monkeypatch.setattr(shipped, "_texts", lambda value: ())  # the tiny backbone is a folder of this machine
+    shipped.keep(run_folder.find(run), tmp_path / "leaderboard")
+    monkeypatch.setattr(shipped, "registry", lambda: tmp_path)
+    shutil.rmtree(run_folder.find(run))
+    assert [one["problem"] for one in again(run, "rerun")] == [f"{run} is here without its adapter: --retrain does it again."]
+    assert [one["agrees"] for name in (run, "majority") for one in again(name, "retrain")] == [True, True]
 
 
 def test_seeds_and_folds(toy):

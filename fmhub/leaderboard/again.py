@@ -28,7 +28,7 @@ def again(entry: str | None, kind: str, folder: Path | None = None) -> Iterator[
 
     `kind` is `rerun` (from the adapter) or `retrain` (from nothing); a baseline is fitted again either way. The run's folder
     must be here, or be named. Same adapter: scores must agree to a thousandth. New training: each of both primary scores must
-    lie in the other's interval. What agrees is remembered, and shown as re-run.
+    lie in the other's interval. What comes of it is remembered; what agreed last is shown as re-run.
     """
     with database() as engine, engine.connect() as connection:
         rows = chosen([dict(row) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.number)).mappings()], entry)
@@ -46,7 +46,7 @@ def again(entry: str | None, kind: str, folder: Path | None = None) -> Iterator[
 def _one(row: dict[str, Any], table: pa.Table | None, kind: str, folder: Path | None) -> dict[str, Any]:
     if table is None or row["problem"]:
         raise UsageError(f"{row['name']} is not ranked: {row['problem'] or 'it has no predictions'}.")
-    place = folder or run_folder.find(row["run"])
+    place = _belonging(folder or _place(row["run"]), row)
     if row["kind"] == "baseline":
         fresh = _refitted(place, row["name"])
     elif kind == "retrain":
@@ -61,6 +61,28 @@ def _one(row: dict[str, Any], table: pa.Table | None, kind: str, folder: Path | 
     return _remember(row, kind, before["test"], after["test"])
 
 
+def _place(run: str) -> Path:
+    """The run's folder, of this home or of the reference runs that are shipped."""
+    from fmhub.leaderboard import shipped
+
+    try:
+        return run_folder.find(run)
+    except UsageError:
+        if run in (kept := shipped.folders()):
+            return kept[run]
+        raise
+
+
+def _belonging(folder: Path, row: Mapping[str, Any]) -> Path:
+    """The folder, if it is the one that the entry came from: a run's name is the submitter's to choose, its plan's hash is not."""
+    if row["kind"] == "baseline" and row["submitter"] is not None:
+        raise UsageError(f"Baseline {row['name']} is {row['submitter']}'s: a run of the task here fits its own.")
+    told = (row["manifest"].get("hashes") or {}).get("plan.json")
+    if row["kind"] == "run" and entries.file_hash(folder / "plan.json") != told:
+        raise UntrustedFile(f"{folder} is another run than that of entry {row['id'][:12]}: its plan.json differs.")
+    return folder
+
+
 def _rerun(folder: Path, row: Mapping[str, Any]) -> pa.Table:
     """The test part, predicted by the run's adapter."""
     from fmhub.training.restore import ADAPTER
@@ -69,6 +91,8 @@ def _rerun(folder: Path, row: Mapping[str, Any]) -> pa.Table:
     stored = run_folder.read_plan(folder)
     if stored.get("folds") or stored["options"].get("folds"):
         raise UsageError(f"{row['name']} is cross-validated, and its adapter was trained on all rows: --retrain does it again.")
+    if not (folder / ADAPTER).is_file():
+        raise UsageError(f"{row['name']} is here without its adapter: --retrain does it again.")
     if entries.file_hash(folder / ADAPTER) != (row["manifest"].get("hashes") or {}).get(ADAPTER):
         raise UntrustedFile(f"The adapter in {folder} is not the one of entry {row['id'][:12]}.")
     return predicted(folder, rows_of(stored).parts[0]["test"], "test")
@@ -160,9 +184,10 @@ def chosen(rows: list[dict[str, Any]], entry: str | None) -> list[dict[str, Any]
 
 
 def checks(connection: sa.Connection) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Every row of what was done again, and whether a key that is trusted here has sealed it."""
+    """Every row of what was done again, in order, and whether a key that is trusted here has sealed it."""
     text = sa.cast(CHECKS.c.scores, sa.Text).label("scores")
-    found = list(connection.execute(sa.select(*(text if column.name == "scores" else column for column in CHECKS.c))).mappings())
+    query = sa.select(*(text if column.name == "scores" else column for column in CHECKS.c)).order_by(CHECKS.c.number)
+    found = list(connection.execute(query).mappings())
     trusted = keys.trusted() if found else set()
     for check in map(dict, found):
         try:

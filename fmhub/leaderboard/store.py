@@ -92,7 +92,8 @@ def board(task: str | None = None, also: Sequence[dict[str, Any]] = ()) -> list[
     """
     with database() as engine, engine.connect() as connection:
         rows = _rows(connection, task, also)
-        rerun = {check["entry"] for check, sealed in again.checks(connection) if sealed and check["agrees"]}
+        last = {check["entry"]: check["agrees"] for check, sealed in again.checks(connection) if sealed}
+        rerun = {entry for entry, agrees in last.items() if agrees}
         found = [tables.table(list(group), connection, rerun) for _, group in groupby(sorted(rows, key=_key), key=_key)]
     KEPT.write()
     return found

@@ -49,8 +49,10 @@ def _again(one: dict[str, Any], found: dict[str, Any], report: bool) -> Markup:
     if found["kind"] == "baseline":
         parts.append(tag("p", "A run fits its task's baselines, too.", class_="quiet"))
     if found["status"] != "self-reported":
-        parts.append(tag("p", "Score it again from its adapter, or train it again from nothing, and see the difference:", class_="quiet"))
-        parts += [tag("pre", f"fmhub leaderboard verify {found['id'][:12]} --{how}") for how in ("rerun", "retrain")]
+        adapter = any(name.startswith("adapter/") for name in found["hashes"] or {})
+        ways = {"--rerun": "Score it again from its adapter, where the run is:"} if adapter else {}
+        for option, words in (ways | {"--retrain": "Train it again from nothing, and see the difference:"}).items():
+            parts += [tag("p", words, class_="quiet"), tag("pre", f"fmhub leaderboard verify {found['id'][:12]} {option}")]
     if report:
         parts.append(tag("p", tag("a", "The run's report", href=report_file(found)), ": its pictures, its worst mistakes, its cost."))
     elif found["kind"] == "run":

@@ -45,7 +45,10 @@ def _entries(one: dict[str, Any]) -> Markup:
         "Entries on one band share a rank: a paired bootstrap cannot tell them apart from the first of the band. Blue is a run, grey a "
         "baseline; the broken line is the best baseline."
     )
-    costs = "Costs are what submitters say of their own machines; in bold: no entry is both better and cheaper in that."
+    costs = (
+        "Costs are what submitters say of their own machines, and baselines tell none; in bold: no entry that tells its cost "
+        "is both better and cheaper."
+    )
     return section("Entries", tag("p", words, class_="quiet"), table(head, rows), tag("p", costs, class_="quiet"))
 
 
