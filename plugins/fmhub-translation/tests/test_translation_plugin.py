@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from fmhub import DataError
 from fmhub.data.near import bag
 from fmhub.stems.marks import MARK
 from fmhub.task import Setting
+from fmhub.testing.data_checks import splits_disjoint
 
 TASKS = {task.name: task for task in fmhub_tasks()}
 FRENCH = TASKS["translate-en-fr"]
@@ -39,6 +42,32 @@ def test_near_duplicates_are_one_group():
     groups = grouped(texts)
     assert groups[0] == groups[1] and groups[4] == groups[5]
     assert len({groups[0], groups[2], groups[3], groups[4]}) == 4
+
+
+SHORT = [
+    ("Insert a row", "Inserts the rows"),
+    ("Save 3 files", "Save 5 files"),
+    ("Delete sheet %1", "Delete sheet %2"),
+    ("Export 10 pages", "Export 20 pages"),
+]
+
+
+@pytest.mark.parametrize(("learnt", "held"), SHORT)
+def test_fmhub_check_finds_a_short_near_duplicate_in_two_parts(learnt, held):
+    assert len(set(grouped([learnt, held]))) == 1
+    whole = FRENCH.sample.load()
+
+    def looked(**planted):
+        tables = {}
+        for name, table in whole.tables.items():
+            sources = table["source"].to_pylist()
+            sources = [planted.get(name, sources[0]), *sources[1:]]
+            tables[name] = table.set_column(table.column_names.index("source"), "source", [sources])
+        return splits_disjoint(SimpleNamespace(whole=replace(whole, tables=tables), stem=FRENCH.stem, declared=FRENCH))
+
+    assert looked()[0] is True
+    found, why = looked(train=learnt, test=held)
+    assert found is False and "1 pairs of sources in different splits are near-duplicates" in why
 
 
 def made(path, rows, header="source\ttarget"):
