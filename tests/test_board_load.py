@@ -168,6 +168,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed_a_hundred_times(
 
 
 HOSTILE = (None, True, 0, -1, 1e308, 2**70, "", "x" * 5000, "\0", "\u202e", "';--", [], {}, [[]], [None], {"a": []}, "é" * 64, ["a", 1])
+HOSTILE += ("\ud800", "a\0b")
 
 
 @pytest.fixture
@@ -211,6 +212,9 @@ def test_no_submission_with_anything_anywhere_is_a_server_error(application, tmp
         at: Any = found
         while isinstance(at, (dict, list)) and at:
             key = draw.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            if isinstance(at, dict) and draw.random() < 0.1:  # as a key
+                at[draw.choice([text for text in HOSTILE if isinstance(text, str)])] = at.pop(key)
+                break
             if draw.random() < 0.35 or not isinstance(at[key], (dict, list)):
                 at[key] = draw.choice(HOSTILE)
                 break

@@ -172,6 +172,33 @@ def test_a_signature_or_an_id_of_something_else_is_refused(client, ann, tmp_path
     assert count() == (2, 2)
 
 
+def test_a_text_that_no_database_or_answer_can_hold_never_enters(client, ann, tmp_path):
+    """As a key or a value, however deep: half a character once answered 201, and no page of the board could be made after it."""
+    good, _ = submission(make_run(tmp_path / "r", predictions(0.8, seed=7), run="theirs"))
+    before = count()
+    for text in ("\ud800", "a\0b", "\udfff!"):
+        for spoil in (
+            change(["entry", "manifest", "options"], {"backbone": text}),
+            change(["entry", "manifest", "options"], {"deep": [{"deeper": [1, {text: None}]}]}),
+            change(["entry", "manifest", text], 1),
+            rows(prediction=lambda all, text=text: [*all[:-1], text]),
+            change([text], text),
+        ):
+            found, where = signed(spoil(copy.deepcopy(good)))
+            answer = client.put(where, content=json.dumps(found), headers={**ann, "Content-Type": "application/json"})
+            assert answer.status_code == 422, answer.text
+            assert "NUL or half a character" in answer.json()["detail"]
+    assert count() == before
+    assert client.get("/board.json").status_code == client.get("/api/entries").status_code == 200
+
+
+def test_a_refusal_says_what_is_wrong_and_not_what_was_sent(client, ann, tmp_path):
+    found, where = submission(make_run(tmp_path / "r", predictions(0.8, seed=7), run="theirs"))
+    found["entry"]["manifest"]["more"] = "sent" * 10_000
+    (wrong,) = client.put(where, json=found, headers=ann).json()["detail"]
+    assert wrong["loc"] == ["body", "entry", "manifest", "more"] and set(wrong) == {"type", "loc", "msg"}
+
+
 ROUTES = [
     ("GET", "/", "read"), ("GET", "/board.json", "read"), ("GET", "/api/entries", "read"), ("GET", "/api/entries/{id}", "read"),
     ("GET", "/api/entries/{id}/predictions", "read"), ("PUT", "/api/entries/{id}", "submit"), ("GET", "/api/receipt", "read"),

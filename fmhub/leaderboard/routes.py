@@ -15,7 +15,6 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmhub.errors import DataError, UsageError
-from fmhub.home import strict_json
 from fmhub.leaderboard import reports, store, submissions, targets
 from fmhub.leaderboard.schema import ENTRIES, LOG, PREDICTIONS, database
 from fmhub.leaderboard.tokens import Holder
@@ -106,9 +105,9 @@ def holder_of(request: Request) -> Holder | None:
 async def raw_of(request: Request) -> dict[str, Any]:
     """The submission exactly as it was signed."""
     try:
-        found: dict[str, Any] = strict_json(await request.body())
-    except ValueError as error:
-        raise HTTPException(422, f"The body is no JSON: {error}.") from None
+        found: dict[str, Any] = submissions.parsed(await request.body())
+    except DataError as error:
+        raise HTTPException(422, str(error)) from None
     return found
 
 

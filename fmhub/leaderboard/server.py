@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def app(host: str = "127.0.0.1", limits: Limits | None = None, *, public: bool =
     On a board that is not `public` every route needs a token.
     """
     from fastapi import FastAPI, Request
-    from fastapi.responses import JSONResponse
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse, Response
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from fmhub.leaderboard.gate import Gate, Limits
@@ -65,6 +67,12 @@ def app(host: str = "127.0.0.1", limits: Limits | None = None, *, public: bool =
     @found.exception_handler(FmhubError)
     def failed(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 503)
+
+    @found.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> Response:
+        """What is wrong and where, in ASCII, without the input: that may be large, or text that no answer can hold."""
+        said = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+        return Response(json.dumps({"detail": said}), 422, media_type="application/json")
 
     found.include_router(router(_Snapshot().get, limits.quota))
     found.add_middleware(Gate, limits=limits, public=public)

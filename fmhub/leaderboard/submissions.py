@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from fmhub.errors import DataError, FmhubError
+from fmhub.home import strict_json
 from fmhub.leaderboard import entries, keys, log, store, targets
 from fmhub.leaderboard.schema import ENTRIES, LOG, database, writing
 from fmhub.leaderboard.tokens import NAME
@@ -22,10 +24,35 @@ from fmhub.leaderboard.tokens import NAME
 MANIFEST_BYTES = 64 << 10
 SAID = ("family", "metric", "labels", "truth")
 """What an entry says of its table, and must say as the table's first entry does."""
+UNFIT = re.compile(r"[\0\ud800-\udfff]")
+"""Letters that PostgreSQL (NUL) or UTF-8 (lone surrogates) cannot hold."""
 
 
 class OverQuota(FmhubError):
     """The submitter had as many entries as one may in a day."""
+
+
+def parsed(body: bytes) -> Any:
+    """The JSON of a body, exactly as it was signed. Raises `DataError` for what is none and for `UNFIT` texts."""
+    try:
+        found = strict_json(body)
+    except ValueError as error:
+        raise DataError(f"The body is no JSON: {error}.") from None
+    if (text := next(_unfit(found), None)) is not None:
+        raise DataError(f"The text {ascii(text)[:60]} holds a NUL or half a character (a lone surrogate): leave it out.")
+    return found
+
+
+def _unfit(value: Any) -> Iterator[str]:
+    """Every key and text anywhere in parsed JSON that has a letter of `UNFIT`; a stack, for what is nested may be deep."""
+    stack = [value]
+    while stack:
+        at = stack.pop()
+        if isinstance(at, str):
+            if UNFIT.search(at):
+                yield at
+        elif isinstance(at, (dict, list)):
+            stack += (*at, *at.values()) if isinstance(at, dict) else at
 
 
 def row_of(submission: dict[str, Any]) -> dict[str, Any]:
