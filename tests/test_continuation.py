@@ -158,6 +158,8 @@ def test_backbones_that_cannot_go_on_are_refused(tiny, folder):
         heads.Continuation().fit(Known(train=table([("a", " ")])), recipe)
     with pytest.raises(DataError, match="wrong encoding"):
         stems.Prose().encode(table([("CafÃ©", " x")]), fresh(folder), recipe)
+    with pytest.raises(DataError, match="wrong encoding"):
+        stems.Prose().encode(table([("x", " CafÃ©")]), fresh(folder), recipe)
     with pytest.raises(UsageError, match="temperature"):
         heads.Continuation(temperature=-1)
 

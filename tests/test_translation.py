@@ -157,10 +157,20 @@ def test_bad_sources_are_one_line(tiny, text, why):
     assert "Row b" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_an_empty_target_is_one_line():
-    rows = pa.table({"id": ["a"], "source": ["x"], "target": [" "]})
-    with pytest.raises(DataError, match="Row a: the target is empty"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (" ", "is empty"),
+        ("Une feuille est crÃ©Ã©e", "wrong encoding .*crÃ©Ã©e"),
+        ("FranÃ§ais", "wrong encoding"),
+        ("l\x92image", "wrong encoding"),
+    ],
+)
+def test_bad_targets_are_one_line(text, why):
+    rows = pa.table({"id": ["a", "b"], "source": ["x", "y"], "target": ["été – « à » Â, NÃO", text]})
+    with pytest.raises(DataError, match=f"Row b: the target .*{why}") as caught:
         heads.Translation().fit(Known(train=rows), RECIPE)
+    assert "\n" not in str(caught.value)
 
 
 def test_pieces_read_back_what_they_wrote():

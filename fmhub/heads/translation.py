@@ -55,7 +55,7 @@ class Translation:
     """The number of each training row's group; as `answers`."""
 
     def fit(self, known: Known, recipe: Recipe) -> Translation:
-        """A copy with its vocabulary and the training answers. Raises `DataError` for a target that is empty or no text."""
+        """A copy with its vocabulary and the training answers. Raises `DataError` for an empty or broken target."""
         from fmhub.heads.pieces import learn
 
         fitted = replace(self, vocabulary=learn(self._texts(known.train), self.pieces))
@@ -101,10 +101,12 @@ class Translation:
         """Targets with the marks of their source as slots."""
         from fmhub.heads.pieces import SLOTS
         from fmhub.stems.marks import marks, replaced
+        from fmhub.stems.passage import legible
 
         texts = []
         for name, source, target in zip(*(table[column].to_pylist() for column in ("id", self.source, "target")), strict=True):
             if not isinstance(target, str) or not target.strip():
                 raise DataError(f"Row {name}: the target is empty. Fill or remove the row.")
+            legible(target, f"Row {name}: the target")
             texts.append(replaced(target, marks(source or ""), list(SLOTS)))
         return texts

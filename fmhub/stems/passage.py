@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +95,16 @@ def checked(table: pa.Table, field: str) -> list[str]:
     for name, text in zip(table["id"].to_pylist(), texts, strict=True):
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"Row {name}: column {field!r} is empty. Fill or remove the row.")
-        if "\ufffd" in text or any(pair in text for pair in _TWICE):
-            raise DataError(f"Row {name}: column {field!r} was read in a wrong encoding ({text[:40]!r}). Save the file as UTF-8.")
+        legible(text, f"Row {name}: column {field!r}")
     return texts
 
 
-_TWICE = ("Ã©", "Ã¨", "Ã¤", "Ã¶", "Ã¼", "Ã±", "Ã³", "â€™", "â€œ", "Â«", "Â»")
-"""What UTF-8 looks like when it is read as Latin-1."""
+def legible(text: str, where: str) -> None:
+    """Raises `DataError` for a text that was decoded wrongly, saying where and what of it."""
+    if found := _WRONG.search(text):
+        shown = text[max(0, found.start() - 20) : found.start() + 20]
+        raise DataError(f"{where} was read in a wrong encoding ({shown!r}). Save the file as UTF-8.")
+
+
+_WRONG = re.compile("\ufffd|[\x80-\x84\x86-\x9f]|Ã[\xa0-\xba\xbc-\xbf€„‡ˆ‰œŸ]|Â[\xa0«»©®°]|â€")
+"""What cannot be decoded, control characters that are Windows' letters, and UTF-8 as it looks when it is read as Latin-1."""

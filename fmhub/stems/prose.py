@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fmhub.errors import DataError, UsageError
-from fmhub.stems.passage import checked
+from fmhub.stems.passage import checked, legible
 from fmhub.task import Encoded
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Prose:
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
         """Token ids of all rows in one flat array with offsets; of each row how many tokens its beginning has, whether it was
-        read to its end, and how many bytes of the text were read. Raises `DataError` naming a row without a beginning.
+        read to its end, and how many bytes of the text were read. Raises `DataError` naming a row without a beginning, or
+        decoded wrongly.
         """
         import numpy as np
 
@@ -56,6 +57,8 @@ class Prose:
         end = between(tokenizer, backbone.name)
         begins, rests = checked(table, self.fields[0]), [rest or "" for rest in table[self.fields[1]].to_pylist()]
         texts = [begin + rest for begin, rest in zip(begins, rests, strict=True)]
+        for name, text in zip(table["id"].to_pylist(), texts, strict=True):
+            legible(text, f"Row {name}: the text")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         whole = tokenizer.encode_batch(texts, add_special_tokens=False)
