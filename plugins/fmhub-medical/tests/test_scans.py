@@ -12,7 +12,7 @@ import nrrd
 import numpy as np
 import pydicom
 import pytest
-from fmhub_medical import readers
+from fmhub_medical import patients, readers
 from fmhub_medical.readers import dicom, scan
 from fmhub_medical.readers.scan import HOUNSFIELD, Scan, upright
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
@@ -169,7 +169,12 @@ def test_a_deflated_bomb_is_counted_before_it_is_unpacked(tmp_path, monkeypatch)
     made.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
     assert (tmp_path / "bomb.dcm").stat().st_size < 1 << 16
     refused(tmp_path / "bomb.dcm", "unpacks into more than 1 MiB")
-    monkeypatch.setattr(dicom, "LARGEST", 1 << 29)
+    content = (tmp_path / "bomb.dcm").read_bytes()
+    (tmp_path / "mute.dcm").write_bytes(content[:132] + content[144:])  # without the length of its head
+    refused(tmp_path / "mute.dcm", "unpacks into more than 1 MiB")
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was opened"))
+    assert patients._said(tmp_path / "bomb.dcm") is None
+    monkeypatch.undo()
     assert readers.read(tmp_path / "bomb.dcm").voxels.shape == (1, 1500, 1500)
 
 

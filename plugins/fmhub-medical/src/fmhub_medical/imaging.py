@@ -48,11 +48,9 @@ class Pictures:
             if columns:
                 raise UsageError("--columns does not go with volumes and masks: their names say which is which.")
             return data.rows(partial(lesions.own, reference, test), fields=("image",))
-        if patients.holds_dicom(Path(reference)):
-            if columns:
-                raise UsageError("--columns does not go with folders of DICOM: a folder's name is the label, a file says whose it is.")
-            return data.rows(partial(patients.read, reference, test, Slices.files), fields=("sha256",))
-        return self.rows.opened(reference, columns, test, stem)
+        if columns and patients.holds_dicom(Path(reference)):
+            raise UsageError("--columns does not go with folders of DICOM: a folder's name is the label, a file says whose it is.")
+        return patients.Whose(**vars(self.rows.opened(reference, columns, test, stem)))
 
 
 def tasks() -> Iterator[Task]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def read(path: Path, name: str) -> Scan:
     return checked(Scan(turned, spacing, window, kind, inverted), name)
 
 
+def elements(path: Path, name: str, wanted: Sequence[str]) -> Any:
+    """These elements of a file, and none of its pixels. Raises `DataError`."""
+    return _dataset(path, name, stop_before_pixels=True, specific_tags=list(wanted))
+
+
 def _dataset(path: Path, name: str, **options: Any) -> Any:
     """The file's elements; nothing of the pixels is decoded."""
     import pydicom
@@ -57,13 +63,21 @@ def _dataset(path: Path, name: str, **options: Any) -> Any:
 
 
 def _no_bomb(content: bytes, name: str) -> None:
-    """A deflated file is unpacked by pydicom whatever its size: here it is counted first."""
-    meta = content[132:1024]
-    if DEFLATED.encode() in meta and meta[:4] == b"\x02\x00\x00\x00":
-        start = 132 + 12 + int.from_bytes(meta[8:12], "little")
-        unpacked = zlib.decompressobj(-zlib.MAX_WBITS)
-        if len(unpacked.decompress(content[start:], LARGEST + 1)) > LARGEST:
-            raise DataError(f"{name} unpacks into more than {LARGEST >> 20} MiB and was not opened.")
+    """A deflated file is unpacked by pydicom whatever its size: here it is counted first, from where pydicom begins."""
+    from pydicom.filereader import read_dataset
+
+    if content[128:132] != b"DICM" or DEFLATED.encode() not in content:
+        return
+    file = BytesIO(content)
+    file.seek(132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)  # a length that the file gives may lie
+    if meta.get("TransferSyntaxUID") != DEFLATED:
+        return
+    packed = content[file.tell() :]
+    if packed.startswith(b"\0\0"):  # group 0, which pydicom would step over
+        raise DataError(f"{name} is a damaged DICOM file (a command where its data begin).")
+    if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, LARGEST + 1)) > LARGEST:
+        raise DataError(f"{name} unpacks into more than {LARGEST >> 20} MiB and was not opened.")
 
 
 def _pixels(data: Any, name: str) -> tuple[np.ndarray, bool]:
