@@ -178,6 +178,82 @@ def test_a_patient_of_dicom_in_both_folders_is_refused(tmp_path):
         TASK.data.opened(str(tmp_path / "mine"), {}, str(tmp_path / "held"), TASK.stem).load()
 
 
+def slices(folder, label, study="", patient="", count=2, names="", **more):
+    """DICOM slices with these ids; their paths."""
+    made = []
+    for number in range(count):
+        one = pydicom.Dataset()
+        one.file_meta = pydicom.dataset.FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = pydicom.uid.generate_uid()
+        one.PatientID, one.StudyInstanceUID, one.InstanceNumber = patient, study, number
+        for name, value in more.items():
+            setattr(one, name, value)
+        one.Rows = one.Columns = 4
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation, one.SamplesPerPixel = 8, 8, 7, 0, 1
+        one.PhotometricInterpretation, one.PixelData = "MONOCHROME2", np.random.default_rng().bytes(16)
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        made.append(folder / label / f"{names or study or patient} {number}.dcm")
+        one.save_as(made[-1], enforce_file_format=True)
+    return made
+
+
+def whose(reference, columns=None, test=None):
+    """{part: groups} and notes of the opened data."""
+    found = TASK.data.opened(str(reference), columns or {}, test, TASK.stem).load()
+    return {name: set(table["group"].to_pylist()) for name, table in found.tables.items()}, found
+
+
+@pytest.mark.parametrize("tag", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("patient", ["", "Anonymous"])
+def test_slices_of_nobody_are_split_by_study(tmp_path, tag, patient):
+    for number in range(6):
+        slices(tmp_path, "ab"[number % 2], patient=patient, count=4, names=f"v{number}", **{tag: f"1.2.{number}"})
+    groups, found = whose(tmp_path)
+    assert sum(map(len, groups.values())) == 6 == len(set.union(*groups.values())) and None not in set.union(*groups.values())
+    assert [note for note in found.notes if note.startswith("24 of 24 DICOM files name no patient")]
+
+
+def test_a_study_of_which_one_file_names_the_patient_is_his_and_files_without_ids_are_told(tmp_path):
+    for number in range(6):
+        slices(tmp_path, "ab"[number % 2], f"1.2.{number}", f"p{number // 2}", names=f"named {number}")
+        slices(tmp_path, "ab"[number % 2], f"1.2.{number}", names=f"blank {number}")
+    slices(tmp_path, "a", names="silent")
+    groups, found = whose(tmp_path)
+    assert len(set.union(*groups.values()) - {None}) == 3 == sum(len(some - {None}) for some in groups.values())
+    assert found.notes == ("2 of 26 DICOM files name neither patient nor study: nothing keeps those of one patient together",)
+
+
+def test_a_table_of_dicom_is_split_by_patient_where_it_names_no_group(tmp_path):
+    rows = ["image,label,hospital"]
+    for number in range(8):
+        rows += [f"{path.relative_to(tmp_path)},{'ab'[number % 2]},h{number}" for path in slices(tmp_path, "all", patient=f"p{number}")]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    groups, found = whose(tmp_path / "mine.csv")
+    assert sum(map(len, groups.values())) == 8 == len(set.union(*groups.values())) and found.notes == ()
+    assert not any("p" in group for group in set.union(*groups.values()))
+    assert {*set.union(*whose(tmp_path / "mine.csv", {"group": "hospital"})[0].values())} == {f"h{number}" for number in range(8)}
+    parts = [rows[0] + ",split", *(f"{row},{'train' if at % 4 else 'test'}" for at, row in enumerate(rows[1:]))]
+    (tmp_path / "parts.csv").write_text("\n".join(parts))
+    with pytest.raises(DataError, match=r"parts\.csv: Group '[0-9a-f]{12}' is both in train and in test"):
+        whose(tmp_path / "parts.csv")
+
+
+def test_scans_of_one_patient_stay_together(tmp_path):
+    for number in range(5):
+        for scan in range(2):
+            volume(tmp_path, f"patient{number}{'-.'[number % 2]}scan{scan}", seed=2 * number + scan)
+    groups, _ = whose(tmp_path)
+    assert sum(map(len, groups.values())) == 5 and set.union(*groups.values()) == {f"patient{number}" for number in range(5)}
+    for number in range(3):
+        (tmp_path / "one").mkdir(exist_ok=True)
+        volume(tmp_path / "one", f"sub-{number}", seed=number)
+    with pytest.raises(DataError, match=r"its 3 volumes are of sub alone .* folder of its own") as error:
+        whose(tmp_path / "one")
+    assert "\n" not in str(error.value)
+
+
 def test_a_volume_is_no_single_picture(tmp_path):
     volume(tmp_path, "p")
     with pytest.raises(DataError, match="a volume of 2 slices"):

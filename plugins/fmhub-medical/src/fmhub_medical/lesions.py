@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,25 @@ def own(reference: str, test: str | None = None) -> pa.Table | dict[str, pa.Tabl
     """Tiles of the volumes of a folder, each beside its mask; `test` is a second folder of other patients.
 
     A group is what a file's name begins with up to the first `-` or `.`, or its folder where it has one: the patient.
+    Raises `DataError` where the names say too few patients to be split.
     """
+    _enough(Path(reference), 3 if test is None else 2)
     if test is None:
         return table(list(_folder(Path(reference))))
     return {"train": table(list(_folder(Path(reference)))), "test": table(list(_folder(Path(test))))}
+
+
+def _enough(folder: Path, least: int) -> None:
+    """Refuse fewer patients than parts, where it is the names that say so."""
+    from fmhub.data.tables import some
+
+    pairs = _pairs(folder)
+    patients = sorted({patient for patient, _, _ in pairs})
+    if len(patients) < min(least, len(pairs)):
+        raise DataError(
+            f"{folder}: by their names its {len(pairs)} volumes are of {some(patients)} alone (a patient is what stands before the first "
+            f"- or .); {least} patients are needed. Or put each patient's volumes into a folder of its own."
+        )
 
 
 def holds_masks(folder: Path) -> bool:
@@ -122,7 +138,8 @@ def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
         masks = [other for other, name in stems.items() if other.parent == path.parent and name in names]
         if masks:
             below = path.relative_to(folder).parts
-            found.append((below[0] if len(below) > 1 else stem.removesuffix(ending), path, masks[0]))
+            name = stem.removesuffix(ending)
+            found.append((below[0] if len(below) > 1 else re.split("[-.]", name)[0] or name, path, masks[0]))
     return found
 
 
