@@ -209,6 +209,11 @@ def test_the_hubs_rows_and_tables_are_read_and_a_held_out_passage_leaves_train(t
         ({"rows": []}, "it lacks 'data'"),
         ("{", "not in SQuAD's format"),
         (squad(question("a", "", None)), "no question has an answer"),
+        (squad(question("a", 42, 4)), "format: the answer of 'a' is '42', no text"),
+        (squad(question("a", "cat", 4), {**question("b", "cat", 4), "question": 7}), "format: the question of 'b' is '7', no text"),
+        (squad(question("a", "cat", "4")), "format: the answer_start of 'a' is '4', no whole number"),
+        (squad(question("a", "cat", 10**30)), "not in SQuAD's format"),
+        (squad(question("a", "cat", 4), context=["x"]), "format: the context of 'a' is .*, no text"),
     ],
 )
 def test_questions_that_cannot_be_used_are_refused_in_one_line(tmp_path, told, says):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ def _checked(table: pa.Table, name: str, notes: list[str]) -> pa.Table:
         at = row.get("start")
         if strange := next((one for one in answers if one not in passage), None):
             raise DataError(f"row {row['id']}: the answer {strange[:40]!r} does not stand in its passage.")
-        if at is not None and passage[at : at + len(answers[0])] != answers[0]:
+        if at is not None and (not isinstance(at, int) or passage[at : at + len(answers[0])] != answers[0]):
             raise DataError(f"row {row['id']}: at character {at} of its passage there is no {answers[0][:40]!r}.")
         same = {"id": row["id"], "question": question, "passage": passage, "group": " ".join(passage.split())}
         kept.append({**same, "target": answers, "start": passage.find(answers[0]) if at is None else at})
@@ -109,16 +109,7 @@ def squads(files: Mapping[str, str]) -> dict[str, pa.Table] | pa.Table:
     for name, path in files.items():
         if not Path(path).is_file():
             raise DataError(f"There is no file {path}.")
-        text = content(Path(path)).decode()
-        try:
-            told = json.loads(text) if path.lower().endswith(".json") else [json.loads(line) for line in text.splitlines() if line.strip()]
-            rows = list(_nested(told["data"]) if isinstance(told, dict) else map(_flat, told))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:100]
-            raise DataError(f"{path} is not in SQuAD's format: {what}.") from None
-        if not rows:
-            raise DataError(f"{path} has no question.")
-        tables[name] = _table(rows)
+        tables[name] = _table(path, _parsed(content(Path(path)).decode(), lines=not path.lower().endswith(".json")))
     return tables.get("", tables)
 
 
@@ -126,14 +117,27 @@ def hub(own: data.Data) -> dict[str, pa.Table]:
     """The parts of a set of the hub in SQuAD's columns."""
     from fmhub.data.read import read
 
-    return {name: _table([_flat(row) for row in table.to_pylist()]) for name, table in read(own).items()}
+    return {name: _table(name, map(_flat, table.to_pylist())) for name, table in read(own).items()}
 
 
-def _table(rows: list[Row]) -> pa.Table:
+def _parsed(text: str, *, lines: bool) -> Iterator[Row]:
+    told = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    yield from _nested(told["data"]) if isinstance(told, dict) else map(_flat, told)
+
+
+def _table(where: str, rows: Iterable[Row]) -> pa.Table:
+    """The rows, read here. Raises `DataError` saying where, and what of it is not SQuAD's."""
     import pyarrow as pa
 
     kinds = {"id": pa.string(), "question": pa.string(), "passage": pa.string(), "target": pa.list_(pa.string()), "start": pa.int64()}
-    return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+    try:
+        table = pa.Table.from_pylist(list(rows), pa.schema(list(kinds.items())))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:100]
+        raise DataError(f"{where} is not in SQuAD's format: {what}.") from None
+    if not len(table):
+        raise DataError(f"{where} has no question.")
+    return table
 
 
 def _nested(articles: list[Any]) -> Iterator[Row]:
@@ -152,7 +156,12 @@ def _flat(row: Mapping[str, Any]) -> Row:
     return _row(row["id"], row["question"], row["context"], list(zip(answers["text"], answers["answer_start"], strict=True)))
 
 
-def _row(name: Any, question: str, passage: str, answers: list[tuple[str, int | None]]) -> Row:
-    texts = list(dict.fromkeys(text for text, _ in answers))
+def _row(name: Any, question: Any, passage: Any, answers: list[tuple[Any, Any]]) -> Row:
+    """Raises `TypeError` for what is neither null nor of its kind."""
     start = answers[0][1] if answers else None
+    for what, value, kind in (("question", question, str), ("context", passage, str), ("answer_start", start, int),
+                              *(("answer", text, str) for text, _ in answers)):  # fmt: skip
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"the {what} of {str(name)[:40]!r} is {str(value)[:40]!r}, no {'text' if kind is str else 'whole number'}")
+    texts = list(dict.fromkeys(text for text, _ in answers))
     return {"id": str(name), "question": question, "passage": passage, "target": texts or [""], "start": start}
