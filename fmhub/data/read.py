@@ -7,6 +7,7 @@ import gzip
 import importlib.resources
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,9 +101,9 @@ def _rows(spec: Data) -> dict[str, pa.Table]:
 def content(path: Path) -> bytes:
     """The bytes of a file, gunzipped if its name ends in .gz, without a byte-order mark, as UTF-8; never more than `LARGEST`."""
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             data = file.read(LARGEST)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path.name} is a damaged .gz file ({error}).") from None
     if len(data) == LARGEST:
         raise DataError(f"{path.name} is larger than {LARGEST >> 30} GiB: save it as parquet.")

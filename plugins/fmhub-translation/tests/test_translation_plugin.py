@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -113,6 +114,37 @@ def test_what_is_not_utf8_is_said(tmp_path):
     (tmp_path / "a.tsv").write_bytes("source\ttarget\nthe summer\tl'été\n".encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):
         FRENCH.data.opened(str(tmp_path / "a.tsv"), {}, None, FRENCH.stem).load()
+
+
+def test_a_test_file_keeps_pairs_whose_placeholders_differ_and_train_loses_them(tmp_path):
+    strange = [("it costs $5 million", "cela coûte 5 millions de dollars"), ("rank #1 of all", "le premier de tous")]
+    train, test = made(tmp_path / "a.tsv", [*PAIRS, *strange], ""), made(tmp_path / "b.tsv", [("a new line", "une ligne"), *strange], "")
+    splits = FRENCH.data.opened(train, {}, test, FRENCH.stem).load()
+    assert len(splits.tables["test"]) == 3 and len(splits.tables["train"]) + len(splits.tables["validation"]) == len(PAIRS)
+    for note in ("2 pairs of train .* left out", "2 pairs of test .* they stay"):
+        assert any(re.fullmatch(note, one) for one in splits.notes), splits.notes
+
+
+def test_a_mark_of_byte_order_and_utf_16_are_read(tmp_path):
+    text = "".join(f"{source}\t{target}\r\n" for source, target in PAIRS)
+    for name, data in (("a.tsv", text.encode("utf-8-sig")), ("b.tsv", text.encode("utf-16")), ("C.TSV.GZ", gzip.compress(text.encode()))):
+        (tmp_path / name).write_bytes(data)
+        splits = FRENCH.data.opened(str(tmp_path / name), {}, None, FRENCH.stem).load()
+        rows = {(row["source"], row["target"]) for table in splits.tables.values() for row in table.to_pylist()}
+        assert rows == set(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"), [("none", "damaged .gz"), ("cut", "damaged .gz"), ("flipped", "damaged .gz"), ("empty", "empty")]
+)
+def test_a_damaged_gz_is_one_line(tmp_path, damage, why):
+    whole = bytearray(gzip.compress("".join(f"{source}\t{target}\n" for source, target in PAIRS).encode()))
+    flipped = whole[:20] + bytes(byte ^ 255 for byte in whole[20:60]) + whole[60:]
+    data = {"none": b"open\touvrir\n", "cut": whole[:-20], "flipped": flipped}[damage]
+    (tmp_path / "a.tsv.gz").write_bytes(data)
+    with pytest.raises(DataError, match="is a damaged") as caught:
+        FRENCH.data.opened(str(tmp_path / "a.tsv.gz"), {}, None, FRENCH.stem).load()
+    assert "a.tsv.gz" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_pairs_whose_placeholders_differ_are_left_out_and_said(tmp_path):

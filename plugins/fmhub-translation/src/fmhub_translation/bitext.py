@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,9 +74,11 @@ class BySource:
         if self.language and turned(pairs, self.language):
             raise DataError("source and target seem to be swapped: the targets are English. Use --columns source=target,target=source.")
         same = [sorted(MARK.findall(source)) == sorted(MARK.findall(target)) for _, source, target in pairs]
+        whole = name not in ("", "train", "validation")  # what is given to test by is not ours to choose from
         if not all(same):
-            notes.append(f"{same.count(False)} pairs{f' of {name}' if name else ''} whose two sides have other placeholders: left out")
-        return table.filter(pa.array(same))
+            of, what = f" of {name}" if name else "", "they stay" if whole else "left out"
+            notes.append(f"{same.count(False)} pairs{of} whose two sides have other placeholders: {what}")
+        return table if whole else table.filter(pa.array(same))
 
 
 def table_groups(table: pa.Table) -> list[str]:
@@ -122,13 +125,8 @@ def bare(path: str) -> bool:
     """Whether a .tsv has two columns of text from its first line on."""
     if not Path(path).name.lower().removesuffix(".gz").endswith((".tsv", ".tab")) or not Path(path).is_file():
         return False
-    head = first(path)
+    head = next(iter(_read(path))).split("\t")
     return len(head) == 2 and not {word.strip().casefold() for word in head} & {"source", "target", "src", "tgt", "en"}
-
-
-def first(path: str) -> list[str]:
-    with _open(path, errors="replace") as file:
-        return str(file.readline()).rstrip("\r\n").split("\t")
 
 
 def lines(files: Mapping[str, str]) -> dict[str, pa.Table] | pa.Table:
@@ -137,22 +135,20 @@ def lines(files: Mapping[str, str]) -> dict[str, pa.Table] | pa.Table:
 
     tables = {}
     for name, path in files.items():
-        rows = []
-        try:
-            with _open(path) as file:
-                for number, line in enumerate(file, 1):
-                    row = line.rstrip("\r\n").split("\t")
-                    if len(row) != 2 or not row[0].strip() or not row[1].strip():
-                        raise DataError(f"{path}, line {number}: a source, a tab and a target are needed.")
-                    rows.append(row)
-        except UnicodeDecodeError:
-            raise DataError(f"{path}, line {len(rows) + 1}: not UTF-8. Save the file as UTF-8.") from None
+        rows = [line.split("\t") for line in _read(path)]
+        for number, row in enumerate(rows, 1):
+            if len(row) != 2 or not row[0].strip() or not row[1].strip():
+                raise DataError(f"{path}, line {number}: a source, a tab and a target are needed.")
         tables[name] = pa.table({"source": [row[0] for row in rows], "target": [row[1] for row in rows]})
     return tables.get("", tables)
 
 
-def _open(path: str, errors: str = "strict") -> Any:
-    import gzip
+def _read(path: str) -> Iterator[str]:
+    """Its lines without their ends, gunzipped and decoded. Raises `DataError` for a file that cannot be."""
+    from fmhub.data.read import content
 
-    kind: Any = gzip.open if path.lower().endswith(".gz") else open
-    return kind(path, "rt", encoding="utf-8", errors=errors)
+    try:
+        text = content(Path(path)).decode()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return (line.rstrip("\n") for line in io.StringIO(text, newline=None))
