@@ -8,11 +8,13 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmhub.evaluation import better, difference, evaluate, metrics
+from fmhub.home import registry
 from fmhub.leaderboard import overall, references, statistics, store
 from fmhub.leaderboard.copies import copied
 from fmhub.runs import folder as run_folder
@@ -61,6 +63,42 @@ def test_copies_are_found_whatever_is_predicted():
     assert copied(texts, changed)
     changed["prediction"][::5] = [["i0"]] * 60
     assert not copied(texts, changed)
+
+
+def kept(task, file="predictions"):
+    """The reference run's test rows by seed, or a baseline's (under None)."""
+    table = pq.read_table(registry() / "leaderboard" / task / f"{file}.parquet")
+    seeds = table["seed"].to_pylist() if file == "predictions" else [None] * len(table)
+    parts = {seed: table.filter(pa.array([one == seed for one in seeds])) for seed in set(seeds)}
+    return {seed: {**side(*(part[name].to_pylist() for name in ("prediction", "target", "id"))),
+                   "scores": np.array(part["scores"].to_pylist())} for seed, part in parts.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "scored"),
+    [
+        ("fmhub-medical/breast-cancer", False),  # 12 to 14 wrong rows of 569
+        ("fmhub-medical/breast-cancer", True),
+        ("fmhub-education/item-response", True),  # all but one in a thousand labels agree
+        ("fmhub-finance/credit-risk-text", True),
+    ],
+)
+def test_scores_that_were_moved_a_little_are_a_copy_and_another_seeds_are_not(task, scored):
+    draw, seeds = np.random.default_rng(0), kept(task)
+    assert len(seeds) == 3
+    for one, other in itertools.combinations(seeds.values(), 2):
+        assert not copied(one, other, scored=scored)
+        for moved in (1e-6, 1e-5):
+            near = one["scores"] + moved * draw.choice([-1, 1], one["scores"].shape)
+            assert copied(one, {**one, "scores": np.clip(near, 0, 1)}, scored=scored)
+
+
+def test_models_that_all_say_the_most_frequent_label_are_no_copies_where_scores_rank():
+    names = ("majority", "frozen-logistic", "pixel-logistic")
+    sides = [kept("fmhub-medical/medical-imaging", f"baselines/{name}")[None] for name in names]
+    for one, other in itertools.combinations(sides, 2):
+        assert (one["prediction"] == other["prediction"]).all()
+        assert not copied(one, other, scored=True)
 
 
 points = st.dictionaries(st.integers(0, 20), st.tuples(st.integers(0, 5).map(float), st.integers(0, 5).map(float)), max_size=12)
@@ -139,13 +177,28 @@ def task(monkeypatch):
     return {("fmhub-text:sentiment", "1"): "text"}
 
 
-def add(folder, guess, run, *, metric="accuracy", contamination="", status="done", cost=None, backbone="minilm-l6", target=None):
+def add(
+    folder,
+    guess,
+    run,
+    *,
+    metric="accuracy",
+    contamination="",
+    status="done",
+    cost=None,
+    backbone="minilm-l6",
+    target=None,
+    scores=None,
+    **options,
+):
     n = len(guess)
     truth = np.random.default_rng(5).integers(0, 2, n)
     truth = target if target is not None else [LABELS[v] for v in truth]
     table = pa.table({"id": [f"r{r}" for r in range(n)], "split": ["test"] * n, "prediction": guess, "target": truth})
+    if scores is not None:
+        table = table.append_column("scores", pa.array(scores.tolist()))
     plan = {
-        "id": run, "started": "2026-11-24T01:00:00Z", "backbone": {"name": backbone}, "recipe": {}, "stem": {}, "options": {},
+        "id": run, "started": "2026-11-24T01:00:00Z", "backbone": {"name": backbone}, "recipe": {}, "stem": {}, "options": options,
         "task": {"name": "sentiment", "version": "1", "plugin": "fmhub-text", "family": "text"}, "metrics": [metric], "baselines": [],
         "data": {"fingerprint": "f" * 64, "train": 9, "test": n}, "head": {"labels": LABELS if target is None else None},
     }  # fmt: skip
@@ -181,6 +234,28 @@ def test_ten_near_copies_change_nobodys_group(tmp_path, task):
     assert {entry["copy_of"] for entry in copies} == {next(e["id"] for e in store.board()[0]["entries"] if e["name"] == "good")}
     assert {entry["rank"] for entry in copies} == {before["good"]}
     assert overall.overall(store.board(), task) == means
+
+
+def test_ten_copies_of_an_entry_with_few_errors_change_nobodys_rank(tmp_path):
+    draw, truth = np.random.default_rng(0), np.random.default_rng(5).integers(0, 2, 400)
+    made = {}
+    for name, wrong in (("best", 0), ("good", 8), ("third", 19)):
+        logits = np.where(truth == 1, 5.0, -5.0) + draw.normal(size=400)
+        logits[:wrong] = -logits[:wrong]
+        made[name] = 1 / (1 + np.exp(-logits))
+
+    def put(name, p, **more):
+        add(tmp_path, [LABELS[int(one > 0.5)] for one in p], name, scores=np.stack([1 - p, p], axis=1), **more)
+
+    for name, p in made.items():
+        put(name, p)
+    before = ranks()
+    assert len(set(before.values())) == 3
+    for number in range(10):
+        put(f"copy-{number}", made["good"] + 1e-6 * draw.choice([-1, 1], 400), backbone=f"other-{number}")
+    after = ranks()
+    assert {name: after[name] for name in before} == before
+    assert all(entry["copy_of"] for entry in store.board()[0]["entries"] if entry["name"].startswith("copy"))
 
 
 def test_declared_contamination_is_flagged_left_out_and_costs_nobody(tmp_path, task):

@@ -133,13 +133,14 @@ class Pairs:
             return False
         if one == other:
             return True
-        key = _key("copy", one, other, self.split, (left["truths"] or {}).get(self.split))
+        scored = "scores" in self.metric.reads
+        key = _key("near-copy", one, other, self.split, (left["truths"] or {}).get(self.split), scored)
         if (found := KEPT.held.get(key)) is None:
-            found = KEPT.put(key, copies.agree(self.aligned(left), self.aligned(right)))
+            found = KEPT.put(key, copies.agree(self.aligned(left), self.aligned(right), scored=scored))
         return bool(found)
 
     def aligned(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Predictions and targets in the ids' order, once an entry."""
+        """Predictions, targets and scores in the ids' order, once an entry."""
         sha256 = row["predictions"]
         if sha256 not in self.sides:
             self.sides[sha256] = copies.aligned(columns(self.read(row)))
