@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmhub.evaluation import better, difference, evaluate, metrics
 from fmhub.home import registry
-from fmhub.leaderboard import overall, references, statistics, store
+from fmhub.leaderboard import overall, references, schema, statistics, store
 from fmhub.leaderboard.copies import copied
 from fmhub.runs import folder as run_folder
 from fmhub.task import Reference
@@ -256,6 +257,23 @@ def test_ten_copies_of_an_entry_with_few_errors_change_nobodys_rank(tmp_path):
     after = ranks()
     assert {name: after[name] for name in before} == before
     assert all(entry["copy_of"] for entry in store.board()[0]["entries"] if entry["name"].startswith("copy"))
+
+
+def given_by(identity, submitter):
+    """The stored entry as a submitter's."""
+    with schema.database() as engine, schema.writing(engine) as connection:
+        connection.execute(sa.update(schema.ENTRIES).where(schema.ENTRIES.c.id == identity).values(submitter=submitter))
+
+
+def test_what_a_stranger_declares_of_a_copy_unranks_nobody(tmp_path):
+    given_by(add(tmp_path, guesses(0.9, 1), "anns"), "ann")
+    add(tmp_path, guesses(0.8, 2), "second")
+    before = ranks()
+    for who, flagged in (("mallory", {"again"}), ("ann", {"again", "anns"}), (None, {"again", "anns"})):
+        copy = add(tmp_path, guesses(0.9, 1), "again", contamination="says somebody")
+        given_by(copy, who)
+        assert {entry["name"] for entry in store.board()[0]["entries"] if entry["contamination"]} == flagged
+        assert "anns" in flagged or ranks() == {**before, "again": before["anns"]}
 
 
 def test_declared_contamination_is_flagged_left_out_and_costs_nobody(tmp_path, task):

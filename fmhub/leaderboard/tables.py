@@ -77,7 +77,10 @@ def _ranked(rows: list[dict[str, Any]], metric: metrics.Metric, pairs: Pairs) ->
 
 
 def _fold(rows: list[dict[str, Any]], pairs: Pairs) -> None:
-    """Each near-copy names the earliest entry that it repeats; a contamination that one of them declares is all of theirs."""
+    """Each near-copy names the earliest entry that it repeats, and shares its contamination.
+
+    What a copy declares is the original's, too, if its own submitter or the keeper says so: a stranger's word unranks nobody.
+    """
     originals: list[dict[str, Any]] = []
     for row in rows:
         original = next((one for one in originals if pairs.copied(one, row)), None)
@@ -85,7 +88,8 @@ def _fold(rows: list[dict[str, Any]], pairs: Pairs) -> None:
             originals.append(row)
             continue
         row["copy_of"] = original["id"]
-        original["contamination"] = original["contamination"] or row["contamination"]
+        if row["submitter"] in (None, original["submitter"]):
+            original["contamination"] = original["contamination"] or row["contamination"]
     declared_by = {one["id"]: one["contamination"] for one in originals}
     for row in rows:
         row["contamination"] = row["contamination"] or declared_by.get(row["copy_of"])
