@@ -159,6 +159,25 @@ def test_a_label_that_only_one_group_has_is_in_train() -> None:
         assert "rare" in parts["train"]["target"].to_pylist()
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_label_that_boxes_of_one_picture_alone_have_is_in_train(seed: int) -> None:
+    """Where every label is in train anyway, boxes change nothing of how pictures are drawn."""
+    shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+    def drawn(labels: list[list[str]]) -> dict[str, list[str]]:
+        targets = [[{"box": [0.0, 0.0, 1.0, 1.0], "label": label} for label in row] for row in labels]
+        table = pa.table({"id": [str(row) for row in range(len(labels))], "group": [str(row) for row in range(len(labels))]})
+        kind = pa.list_(pa.struct([("box", pa.list_(pa.float64())), ("label", pa.string())]))
+        made = divide(table.append_column("target", pa.array(targets, kind)), shares, (), stratify=True, seed=seed)
+        return {name: part["id"].to_pylist() for name, part in made.items()}
+
+    usual = drawn([["cat"]] * 19 + [[]])
+    rare = drawn([["cat"]] * 18 + [["cat", "bird"], []])
+    assert "18" in rare["train"] and all(rare.values())
+    moved = {name for name in shares if set(usual[name]) != set(rare[name])}
+    assert moved <= {"train", next(name for name, ids in usual.items() if "18" in ids)} and (moved == set()) == ("18" in usual["train"])
+
+
 def test_given_parts_are_kept_and_validation_is_made() -> None:
     rows = table(["a", "b"] * 50)
     given_parts = {"train": rows.slice(0, 80), "test": rows.slice(80, 15), "shift:web": rows.slice(95)}

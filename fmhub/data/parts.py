@@ -65,6 +65,14 @@ def strata(table: pa.Table) -> list[int]:
     return [0] * len(table)
 
 
+def _named(table: pa.Table) -> list[list[str]]:
+    """The labels that each row's list of things with a `label` (boxes) names; empty for other targets."""
+    kind = table["target"].type
+    if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type) or kind.value_type.get_field_index("label") < 0:
+        return []
+    return [[one["label"] for one in row or ()] for row in table["target"].to_pylist()]
+
+
 def part_of(table: pa.Table, shares: Mapping[str, float], fields: Sequence[str], *, stratify: bool, seed: int) -> np.ndarray:
     """The part (index into `shares`) of every row, int64. Rows of one group stay together; where there is no group, identical examples."""
     if "group" in table.column_names:
@@ -79,8 +87,10 @@ def part_of(table: pa.Table, shares: Mapping[str, float], fields: Sequence[str],
         raise DataError(f"{len(table)} rows with {len(members)} {what} cannot fill {len(shares)} parts ({some(list(shares))}).")
     classes = strata(table) if stratify else [0] * len(table)
     units = list(members.values())
-    counts = [Counter(classes[row] for row in rows) for rows in units]
+    counts: list[Counter[Any]] = [Counter(classes[row] for row in rows) for rows in units]
     chosen = _greedy(counts, list(shares.values()), np.random.default_rng(seed).permutation(len(units)).tolist())
+    if stratify and (named := _named(table)):
+        counts = [Counter(label for row in rows for label in named[row]) for rows in units]
     if "train" in shares and stratify:
         _teach(counts, chosen, list(shares).index("train"))
     _fill(counts, chosen, len(shares))
@@ -114,7 +124,7 @@ def _greedy(units: list[Counter[int]], shares: list[float], order: list[int]) ->
     return chosen
 
 
-def _teach(units: list[Counter[int]], chosen: list[int], train: int) -> None:
+def _teach(units: list[Counter[Any]], chosen: list[int], train: int) -> None:
     """Move the smallest unit of every class that train lacks there: what was never seen cannot be learnt."""
     seen = {label for unit, part in zip(units, chosen, strict=True) if part == train for label in unit}
     for index in sorted(range(len(units)), key=lambda index: units[index].total()):
@@ -123,11 +133,11 @@ def _teach(units: list[Counter[int]], chosen: list[int], train: int) -> None:
             seen.update(units[index])
 
 
-def _fill(units: list[Counter[int]], chosen: list[int], parts: int) -> None:
+def _fill(units: list[Counter[Any]], chosen: list[int], parts: int) -> None:
     """Give every empty part the smallest unit of a part with several, best one whose classes stay behind."""
     for empty in set(range(parts)) - set(chosen):
         held = Counter(chosen)
-        behind: dict[int, Counter[int]] = defaultdict(Counter)
+        behind: dict[int, Counter[Any]] = defaultdict(Counter)
         for unit, part in zip(units, chosen, strict=True):
             behind[part].update(unit)
 
