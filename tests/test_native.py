@@ -47,14 +47,15 @@ def saved(folder: Path, kind: str, *more: str) -> Path:
         config = transformers.T5Config(**shape, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
         made = transformers.T5ForConditionalGeneration
     else:
-        ends = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
-        config = transformers.MarianConfig(
-            **shape, **ends, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64, forced_eos_token_id=None, init_std=0.5
-        )
-        made = transformers.MarianMTModel
+        sides = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+        layers = {f"{side}_{name}": count for side in ("encoder", "decoder") for name, count in sides.items()}
+        names = {"marian": ("MarianConfig", "MarianMTModel"), "bart": ("BartConfig", "BartForConditionalGeneration"),
+                 "m2m": ("M2M100Config", "M2M100ForConditionalGeneration")}[kind]  # fmt: skip
+        config_of, made = (getattr(transformers, name) for name in names)
+        config = config_of(**shape, **layers, max_position_embeddings=64, forced_eos_token_id=None, init_std=0.5)
     torch.manual_seed(0)
     model = made(config)
-    if kind == "marian":
+    if kind in ("marian", "bart"):
         model.final_logits_bias.normal_(std=0.3)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -68,7 +69,7 @@ def network(folder: Path, head: heads.Translation | None = None) -> Network:
     return Network(load(folder, sha256="0" * 64), stem, fitted, RECIPE, known)
 
 
-@pytest.mark.parametrize("kind", ["t5", "marian"])
+@pytest.mark.parametrize("kind", ["t5", "marian", "bart", "m2m"])
 def test_its_loss_and_its_answers_are_those_of_transformers(kind, tmp_path):
     import transformers
 
