@@ -172,6 +172,23 @@ def test_every_edit_of_predictions_and_log_is_found(board):
             assert any(f"log row {number}" in line for line in verify()[1])
 
 
+def test_of_one_entry_its_log_row_and_seal_are_checked_too(board):
+    """Whoever has the file and no key gives an entry to another, and adjusts what the log says of it."""
+    with tampering(board) as live:
+        (victim,) = live.execute("SELECT id FROM entries WHERE name = 'run-3'").fetchone()
+        live.execute("UPDATE entries SET submitter = 'mallory' WHERE id = ?", [victim])
+        with schema.database() as engine, engine.connect() as connection:
+            row = dict(connection.execute(sa.select(schema.ENTRIES).where(schema.ENTRIES.c.id == victim)).mappings().one())
+        live.execute("UPDATE log SET content = ? WHERE entry = ?", [log.content(row), victim])
+        assert verify("run-3") == (1, [f"log row 4 (entry {victim[:12]}) was changed"])
+        with schema.database() as engine, engine.connect() as connection:
+            link = dict(connection.execute(sa.select(schema.LOG).where(schema.LOG.c.entry == victim)).mappings().one())
+        live.execute("UPDATE log SET hash = ? WHERE entry = ?", [log.digest({key: link[key] for key in log.CHAINED}), victim])
+        (line,) = verify("run-3")[1]
+        assert "log row 4" in line and "no valid seal" in line
+        assert verify("run-2") == (1, [])
+
+
 def rewritten(forge, **honest):
     """A cheat who holds the board's own key: one entry's row is replaced, logged and sealed anew, and so is all after it."""
     with schema.database() as engine, schema.writing(engine) as connection:
@@ -292,6 +309,8 @@ def test_a_log_rewritten_with_another_key_is_found(board, home):
     (home / "mine.key").rename(home / "board.key")
     assert all(f"sealed by key {theirs}" in line for line in verify()[1])
     assert len(verify()[1]) == 8
+    (line,) = verify("run-3")[1]
+    assert f"sealed by key {theirs}" in line
     assert any("another board" in line and mine in line for line in verify(receipt=receipt)[1])
     (home / "trusted_keys").write_text(f"{theirs}  # a colleague\n\n")
     assert verify() == (8, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ TOLERANCE = 1e-9
 def verify(entry: str | None = None, receipt: Mapping[str, Any] | None = None) -> tuple[int, list[str]]:
     """(entries looked at, what is wrong, one line each) of the whole board, or of one entry given by id, its beginning, or name.
 
-    Of one entry: its row, signature, log row and scores. Of all: the chain and its seals as well, and with a `receipt`
+    Of one entry: its row, signature, scores, and its log row's hash and seal. Of all: the whole chain as well. With a `receipt`
     whether what the board was then is still its beginning. Raises `UsageError` for an unknown entry.
     """
     with database() as engine, engine.connect() as connection:
@@ -33,7 +33,9 @@ def verify(entry: str | None = None, receipt: Mapping[str, Any] | None = None) -
         board = targets.Targets(connection)
         wrong = [line for row in looked for line in _entry(board, row, of.get(row["id"]))]
         wrong += _checks(connection, {row["id"] for row in looked})
-        if entry is None:
+        if entry is not None:
+            wrong = [*(line for row in looked if (link := of.get(row["id"])) for line in _link(link, keys.trusted())), *wrong]
+        else:
             wrong = [*_chain(links, {row["id"] for row in rows}), *_predictions(connection, rows), *wrong]
         if receipt is not None:
             wrong += _receipt(links, receipt)
@@ -69,20 +71,30 @@ def _chain(links: list[dict[str, Any]], ids: set[str]) -> Iterator[str]:
     """The log by itself: numbers, hashes, seals, and that each row's entry stands."""
     trusted, previous = keys.trusted(), log.START
     for place, link in enumerate(links, start=1):
-        where = f"log row {link['number']} (entry {str(link['entry'])[:12]})"
+        where = _where(link)
         if link["number"] != place and (place == 1 or links[place - 2]["number"] != link["number"] - 1):
             yield f"log row {link['number'] - 1} is missing: the one before {where} was removed"
         if link["previous"] != previous:
             yield f"{where} does not follow the row before it: rows were removed, added or reordered here"
-        if link["hash"] != _digest(log.digest, {key: link[key] for key in log.CHAINED}):
-            yield f"{where} was changed"
-        if not keys.signed(log.head(link["number"], link["hash"]), link["seal"], link["keeper"]):
-            yield f"{where} has no valid seal: it was not written by the board"
-        elif link["keeper"] not in trusted:
-            yield f"{where} is sealed by key {link['keeper']}, which is not yours: put it in trusted_keys if it should be believed"
+        yield from _link(link, trusted)
         if link["entry"] not in ids:
             yield f"entry {str(link['entry'])[:12]} was removed or renamed: log row {link['number']} names it"
         previous = link["hash"]
+
+
+def _where(link: Mapping[str, Any]) -> str:
+    return f"log row {link['number']} (entry {str(link['entry'])[:12]})"
+
+
+def _link(link: Mapping[str, Any], trusted: Collection[str]) -> Iterator[str]:
+    """One row of the log: its own hash, its seal, and whose it is."""
+    where = _where(link)
+    if link["hash"] != _digest(log.digest, {key: link[key] for key in log.CHAINED}):
+        yield f"{where} was changed"
+    if not keys.signed(log.head(link["number"], link["hash"]), link["seal"], link["keeper"]):
+        yield f"{where} has no valid seal: it was not written by the board"
+    elif link["keeper"] not in trusted:
+        yield f"{where} is sealed by key {link['keeper']}, which is not yours: put it in trusted_keys if it should be believed"
 
 
 def _predictions(connection: sa.Connection, rows: list[dict[str, Any]]) -> Iterator[str]:
