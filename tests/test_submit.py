@@ -355,6 +355,22 @@ def test_the_command_submits_a_run_with_its_baselines_and_keeps_the_receipt(open
     assert names == {"own", "majority", "the-ir-s"}
 
 
+def test_what_was_declared_of_a_run_here_is_declared_there(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(submit, "_put", lambda url, body, *_: sent.append(json.loads(body)["entry"]) or (201, {}))
+    monkeypatch.setattr(submit, "_keep", lambda *_: None)
+    folder = make_run(tmp_path / "r", predictions(0.8, seed=7), run="leaked", baselines={"majority": predictions(0.5, seed=3)})
+    store.add(folder)
+    for reason in ("seen in pretraining", "seen, and twice"):
+        assert main(["leaderboard", "declare", str(folder), reason]) == 0
+    submit.submit(folder, "https://board.example", "token", lambda *_: None)
+    store.add(other := make_run(tmp_path / "o", predictions(0.8, seed=8), run="clean"))
+    submit.submit(other, "https://board.example", "token", lambda *_: None)
+    assert {entry["name"]: entry["manifest"].get("contamination") for entry in sent} == {
+        "leaked": "seen, and twice", "majority": None, "clean": None
+    }  # fmt: skip
+
+
 def test_submitting_retries_what_does_not_answer(opened, tmp_path, monkeypatch):
     folder = make_run(tmp_path / "r", predictions(0.8, seed=7), run="theirs")
     token = tokens.new("ann", ["submit"])

@@ -39,6 +39,7 @@ def serve(host: str, port: int, private: bool, rate: int, quota: int) -> None:
 def submit(run: str, url: str, token_file: str | None, as_json: bool) -> None:
     """Put RUN and its baselines on the board at URL, signed with your key; that board computes every score again.
 
+    What `fmhub leaderboard declare` said of RUN goes with it.
     What does not answer is asked again, and sending twice does no harm. The receipt that the board gives is kept under
     FMHUB_HOME/receipts: `fmhub leaderboard verify --all --receipt` finds whatever is cut or changed later.
     """

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import sqlalchemy as sa
+
 from fmhub.errors import DataError, FmhubError, UntrustedFile, UsageError
 from fmhub.home import home, offline, strict_json
 from fmhub.leaderboard import entries, keys, log, submissions, unseen
+from fmhub.leaderboard.schema import ENTRIES, database
 from fmhub.runs import folder as run_folder
 
 TRIES, FIRST_WAIT, LONGEST_WAIT, SECONDS = 8, 0.5, 60.0, 120.0
@@ -31,13 +34,14 @@ Say = Callable[[str, int, int], None]
 def submit(folder: Path, url: str, token: str, say: Say) -> list[dict[str, Any]]:
     """Put a run and its baselines on the board at `url`; for each {name, id, new, scores, receipt}.
 
-    What does not answer is asked again, longer and longer apart; a refusal is an `FmhubError` with the board's own words.
+    What was declared of the run on the board here is declared there. What does not answer is asked again, longer and longer
+    apart; a refusal is an `FmhubError` with the board's own words.
     Receipts are kept under `FMHUB_HOME/receipts`.
     """
     _check(url, token)
     unseen.prepare(folder)
     done = []
-    for one in entries.from_folder(folder):
+    for one in entries.from_folder(folder, _declared(folder)):
         if one.own is None or one.row["problem"]:
             raise DataError(f"{one.row['name']} cannot be submitted: {one.row['problem'] or 'it has no predictions'}.")
         found = submissions.submission_of(one)
@@ -49,6 +53,14 @@ def submit(folder: Path, url: str, token: str, say: Say) -> list[dict[str, Any]]
             {"name": one.row["name"], "id": identity, "new": status == 201, **{key: answer.get(key) for key in ("scores", "receipt")}}
         )
     return done
+
+
+def _declared(folder: Path) -> str:
+    """The contamination that `fmhub leaderboard declare` put on the board here for this run, the last one; or nothing."""
+    own = [ENTRIES.c.run == run_folder.read_plan(folder)["id"], ENTRIES.c.kind == "run", ENTRIES.c.submitter.is_(None)]
+    with database() as engine, engine.connect() as connection:
+        manifests = connection.scalars(sa.select(ENTRIES.c.manifest).where(*own).order_by(ENTRIES.c.number.desc()))
+        return next((str(one["contamination"]) for one in manifests if one.get("contamination")), "")
 
 
 def _check(url: str, token: str) -> None:
