@@ -276,6 +276,21 @@ def test_what_a_stranger_declares_of_a_copy_unranks_nobody(tmp_path):
         assert "anns" in flagged or ranks() == {**before, "again": before["anns"]}
 
 
+def test_hiding_a_part_takes_the_task_out_of_normalised_scores_and_no_entry_does(tmp_path, task):
+    """References are of the test part: nobody gains or falls to the floor by what is, or is not, predicted of a hidden one."""
+    add(tmp_path, guesses(0.9, 1), "first")
+    both = {**task, ("p:other", "1"): "vision"}
+    assert overall.overall(store.board(), both)["systems"][0]["value"] > 0.4
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,target\nh1,pos\nh2,neg\n")
+    assert store.hide("sentiment", truth) == 2
+    (one,) = store.board()
+    assert one["split"] == "hidden"
+    assert [(entry["rank"], entry["normalised"]) for entry in one["entries"]] == [(None, None)]
+    found = overall.overall([one], both)
+    assert found == {"tasks": {"p:other": "vision"}, "systems": []}
+
+
 def test_declared_contamination_is_flagged_left_out_and_costs_nobody(tmp_path, task):
     add(tmp_path, guesses(0.9, 1), "best", backbone="clean")
     before = overall.overall(store.board(), task)["systems"]

@@ -291,6 +291,10 @@ def test_hidden_targets_rank_and_are_shown_to_nobody(tmp_path, capsys):
     assert main(["leaderboard", "hide", "sentiment", str(truth)]) == 2
     assert "has hidden targets already" in capsys.readouterr().err
     client = TestClient(server.app(), base_url="http://127.0.0.1")
+    # the keeper's word makes the hidden part rank: who predicts it first unranks nobody
+    before = store.board()[0]
+    assert (before["split"], before["entries"][0]["rank"]) == ("hidden", None)
+    assert client.get("/board.json").json()["tables"][0]["split"] == "hidden"
     ann, bob = (bearer(tokens.new(name, ["submit", "read"])) for name in ("ann", "bob"))
     plain, where = submission(make_run(tmp_path / "plain", predictions(0.8, seed=7), run="plain"))
     assert "no predictions of the hidden part" in client.put(where, json=plain, headers=ann).text

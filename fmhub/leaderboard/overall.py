@@ -9,6 +9,8 @@ from typing import Any
 
 from fmhub.leaderboard import references
 from fmhub.leaderboard.statistics import COSTS, front, means
+from fmhub.leaderboard.tables import TABLE
+from fmhub.leaderboard.targets import HIDDEN
 
 
 def overall(tables: Sequence[dict[str, Any]], universe: dict[tuple[str, str], str] | None = None) -> dict[str, Any]:
@@ -17,14 +19,17 @@ def overall(tables: Sequence[dict[str, Any]], universe: dict[tuple[str, str], st
     A system is a backbone with its adapters, or a baseline by name. The tasks are the installed ones that have frozen
     references, so that nobody's entry changes another's mean. Several entries of a system on one task are averaged (the best
     of many draws is no estimate); a task where all failed, or that was not tried, counts as the floor, and `tasks` says how
-    many were tried; one where contamination was declared is left out of the mean. `cost` is the mean over the tasks tried,
-    where all of a system's tasks say it; `front` names the costs at which no system is both better and cheaper.
+    many were tried; one where contamination was declared is left out of the mean. A task that a hidden part ranks is nobody's
+    here: its references are of the test part. `cost` is the mean over the tasks tried, where all of a system's tasks say it;
+    `front` names the costs at which no system is both better and cheaper.
     """
     universe = references.universe() if universe is None else universe
+    blind = {(one["task"], one["version"]) for one in tables if one["split"] == HIDDEN and _referred(one)}
+    universe = {key: family for key, family in universe.items() if key not in blind}
     families = {task: family for (task, _), family in universe.items()}
     found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for table in tables:
-        if (table["task"], table["version"]) in universe:
+        if (table["task"], table["version"]) in universe and table["split"] != HIDDEN:
             for entry in table["entries"]:
                 if not entry["copy_of"]:
                     found[entry["system"]][table["task"]].append(entry)
@@ -41,6 +46,11 @@ def overall(tables: Sequence[dict[str, Any]], universe: dict[tuple[str, str], st
         for number in front(points, more_is_better=True):
             systems[number]["front"].append(cost)
     return {"tasks": families, "systems": systems}
+
+
+def _referred(table: Mapping[str, Any]) -> bool:
+    """Whether the task's references are of this table's data."""
+    return references.find(*(table[key] for key in (*TABLE, "metric"))) is not None
 
 
 def _cost(tasks: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from fmhub import hub
 from fmhub.errors import UsageError, nearest
 from fmhub.leaderboard import again, entries, log, tables, targets, unseen
 from fmhub.leaderboard.pairs import KEPT
-from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, database, writing
+from fmhub.leaderboard.schema import CHECKS, ENTRIES, LOG, PREDICTIONS, TARGETS, database, writing
 from fmhub.runs import folder as run_folder
 
 
@@ -78,10 +78,11 @@ def runs() -> set[str]:
 
 
 def head() -> str:
-    """What changes whenever an entry comes or is done again."""
+    """What changes whenever an entry comes or is done again, or targets are hidden."""
     with database() as engine, engine.connect() as connection:
         link = connection.scalar(sa.select(LOG.c.hash).order_by(LOG.c.number.desc()).limit(1))
-        return f"{link} {connection.scalar(sa.select(sa.func.count()).select_from(CHECKS))}"
+        counts = (connection.scalar(sa.select(sa.func.count()).select_from(table)) for table in (CHECKS, TARGETS))
+        return " ".join(map(str, (link, *counts)))
 
 
 def board(task: str | None = None, also: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

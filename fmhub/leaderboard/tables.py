@@ -16,9 +16,13 @@ from fmhub.evaluation import metrics
 from fmhub.evaluation.declared import declared
 from fmhub.leaderboard import entries, references
 from fmhub.leaderboard.pairs import Pairs
+from fmhub.leaderboard.schema import TARGETS
 from fmhub.leaderboard.statistics import COSTS, front, normalised, ranks, standing
 from fmhub.leaderboard.targets import HIDDEN
 from fmhub.task import Reference
+
+TABLE = ("task", "version", "fingerprint")
+"""What the entries of one table have in common."""
 
 
 def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collection[str] = ()) -> dict[str, Any]:
@@ -27,11 +31,12 @@ def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collecti
     An entry is {rank, kind, name, run, id, score, scores, normalised, gap, cost, front, copy_of, contamination, problem, status, ...},
     best first, unranked ones (rank null) last. `gap` is the paired difference to the next better one that counts, {value, low,
     high, to}; `front` names the costs at which no entry is both better and cheaper. Ranks are made of `split`: the hidden part
-    where the board has one, else the test part. `rerun` are the ids that were done again.
+    where the board has targets of one, whoever predicted it, else the test part. References are of the test part: nothing is
+    normalised by them on another. `rerun` are the ids that were done again.
     """
     rows = sorted(rows, key=lambda row: row["number"])
     first = next((row for row in rows if not row["problem"]), rows[0])
-    name, split = first["metric"], HIDDEN if any(HIDDEN in (row["truths"] or ()) for row in rows) else "test"
+    name, split = first["metric"], _part(connection, first)
     for row in rows:
         row["status"] = "re-run" if row["id"] in rerun else status(row)
         row["problem"] = row["problem"] or _stranger(row, first, split)
@@ -42,18 +47,25 @@ def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collecti
     listed: list[tuple[int | None, dict[str, Any]]] = []
     if metric is not None and ranked:
         listed = list(_ranked(ranked, metric, Pairs(connection, metric, split)))
-    frozen = references.find(*(first[key] for key in ("task", "version", "fingerprint", "metric")))
+    frozen = references.find(*(first[key] for key in (*TABLE, "metric"))) if split == "test" else None
     kept = (references.record(first["task"]) or {}).get("id")
     shown = [_shown(place, row, name, split, frozen, kept) for place, row in [*listed, *((None, row) for row in unranked)]]
     if metric is not None:
         _mark_fronts(shown, metric)
     return {
-        **{key: first[key] for key in ("task", "version", "fingerprint", "family", "metric")},
+        **{key: first[key] for key in (*TABLE, "family", "metric")},
         "direction": metric.direction if metric else None,
         "unit": metric.unit if metric else "",
         "split": split,
         "entries": shown,
     }
+
+
+def _part(connection: sa.Connection, row: Mapping[str, Any]) -> str:
+    """The split that ranks: what the board's keeper has hidden, and nothing that an entry brings, decides."""
+    where = [TARGETS.c[key] == row[key] for key in TABLE]
+    hidden = connection.scalar(sa.select(TARGETS.c.truth).where(TARGETS.c.split == HIDDEN, *where).limit(1))
+    return "test" if hidden is None else HIDDEN
 
 
 def _metric(full: str, name: str) -> metrics.Metric | None:
