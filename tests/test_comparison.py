@@ -276,6 +276,24 @@ def test_what_a_stranger_declares_of_a_copy_unranks_nobody(tmp_path):
         assert "anns" in flagged or ranks() == {**before, "again": before["anns"]}
 
 
+def test_a_random_start_is_another_system_than_its_pretrained_twin(tmp_path, task):
+    add(tmp_path, guesses(0.9, 1), "pretrained")
+    alone = overall.overall(store.board(), task)["systems"]
+    add(tmp_path, guesses(0.6, 2), "twin", random_weights=True)
+    both = {row["system"]: row for row in overall.overall(store.board(), task)["systems"]}
+    assert set(both) == {"minilm-l6", "minilm-l6 (random start)"}
+    assert both["minilm-l6"]["value"] == alone[0]["value"]
+
+
+def test_what_two_records_tell_of_one_baseline_is_one_entry(tmp_path):
+    add(tmp_path, guesses(0.9, 1), "run")
+    with schema.database() as engine, engine.connect() as connection:
+        row = dict(connection.execute(sa.select(schema.ENTRIES)).mappings().one())
+    said = {**row, "id": "a" * 64, "kind": "baseline", "name": "majority", "predictions": None}
+    shown = store.board(None, [said, {**said, "run": "another"}])[0]["entries"]
+    assert sorted(entry["name"] for entry in shown) == ["majority", "run"]
+
+
 def test_hiding_a_part_takes_the_task_out_of_normalised_scores_and_no_entry_does(tmp_path, task):
     """References are of the test part: nobody gains or falls to the floor by what is, or is not, predicted of a hidden one."""
     add(tmp_path, guesses(0.9, 1), "first")

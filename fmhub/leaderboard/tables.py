@@ -7,7 +7,7 @@ and one that declares contamination have the rank they would have, and count for
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,9 +32,9 @@ def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collecti
     best first, unranked ones (rank null) last. `gap` is the paired difference to the next better one that counts, {value, low,
     high, to}; `front` names the costs at which no entry is both better and cheaper. Ranks are made of `split`: the hidden part
     where the board has targets of one, whoever predicted it, else the test part. References are of the test part: nothing is
-    normalised by them on another. `rerun` are the ids that were done again.
+    normalised by them on another. `rerun` are the ids that were done again. Rows of one id are one entry, the first.
     """
-    rows = sorted(rows, key=lambda row: row["number"])
+    rows = _once(sorted(rows, key=lambda row: row["number"]))
     first = next((row for row in rows if not row["problem"]), rows[0])
     name, split = first["metric"], _part(connection, first)
     for row in rows:
@@ -59,6 +59,14 @@ def table(rows: list[dict[str, Any]], connection: sa.Connection, rerun: Collecti
         "split": split,
         "entries": shown,
     }
+
+
+def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first of each id: two runs whose data are not here both tell of the baselines that they share."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row["id"], row)
+    return list(found.values())
 
 
 def _part(connection: sa.Connection, row: Mapping[str, Any]) -> str:
@@ -154,11 +162,12 @@ def _shown(place: int | None, row: dict[str, Any], metric: str, split: str, froz
     own = bool(manifest.get("own_data"))
     value = normalised(score, frozen) if place is not None and not own else None
     backbone, by = (manifest.get("backbone") or {}).get("name"), row["submitter"]
+    start = " (random start)" if (manifest.get("options") or {}).get("random_weights") else ""
+    system = row["name"] if row["kind"] == "baseline" else str(backbone or row["name"]) + start
     return {
         "rank": place, "kind": row["kind"], "name": row["name"], "run": row["run"], "id": row["id"], "score": score,
         "scores": row["scores"], "normalised": value, "gap": row["gap"], "reference": row["kind"] == "run" and row["run"] == kept,
-        "system": (row["name"] if row["kind"] == "baseline" else str(backbone or row["name"])) + (f" by {by}" if by else ""), "front": [],
-        "submitter": by, "status": row["status"],
+        "system": system + (f" by {by}" if by else ""), "front": [], "submitter": by, "status": row["status"],
         "copy_of": row["copy_of"], "contamination": row["contamination"], "cost": manifest.get("cost"),
         "train": (manifest.get("data") or {}).get("train"), "backbone": backbone, "environment": manifest.get("environment"),
         "hashes": manifest.get("hashes"), "problem": row["problem"], "options": manifest.get("options"), "seeds": manifest.get("seeds"),
