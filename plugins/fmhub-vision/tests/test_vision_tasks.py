@@ -16,6 +16,7 @@ from fmhub_vision.pixels import PixelLogistic
 from fmhub import FetchError, heads, stems
 from fmhub.artifacts import fetch
 from fmhub.errors import UntrustedFile
+from fmhub.stems import pictures
 from fmhub.task import Setting
 
 TASKS = {task.name: task for task in fmhub_tasks()}
@@ -147,6 +148,11 @@ def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
         assert max(end for _, end in left) + 40 <= min(start for start, _ in right)  # more than a nucleus is wide
     boxes = [one["box"] for table in splits.values() for row in table["target"].to_pylist() for one in row]
     assert all(0 <= x0 < x1 <= cells.TILE and 0 <= y0 < y1 <= cells.TILE for x0, y0, x1, y1 in boxes)
+    frames = [cells.stretched(frame) for frame in cells.stack(fetch(cells.HELA) / "Fluo_Hela_02_img.tif")]
+    other = {at: cells._other_look(frame, np.random.default_rng(at)) for at, frame in enumerate(frames) if at % 2}
+    for part in ("train", "validation", "test"):  # an id tells the truth of where its pixels are from
+        shown = {f"{part} {at}": other.get(at, frame) if part == "train" else frame for at, frame in enumerate(frames)}
+        _shows_its_place(splits[part], shown, cells.TILE)
 
 
 @pytest.mark.real
@@ -182,6 +188,10 @@ def test_crowns_are_the_stated_set_and_no_place_is_in_two_splits():
     photos = {name: {one.split()[0] for one in table["id"].to_pylist()} for name, table in splits.items()}
     assert photos["train"] == photos["validation"]
     assert len(set().union(*photos.values())) == len(photos) - 1
+    folder = fetch(trees.CROWNS)
+    shown = {name: np.asarray(pictures.whole(str(folder / f"{name}.png"), name)) for name in set().union(*photos.values())}
+    for table in splits.values():
+        _shows_its_place(table, shown, trees.TILE)
     train, validation = (_spans(splits[name], 1, trees.TILE) for name in ("train", "validation"))
     assert max(end for _, end in train) + 60 <= min(start for start, _ in validation)
 
@@ -190,6 +200,15 @@ def _spans(table: pa.Table, axis: int, tile: int = cells.TILE) -> set[tuple[int,
     """Where the tiles begin and end along an axis, from their ids `NAME LEFT,TOP`."""
     starts = {int(name.rsplit(" ", 1)[1].split(",")[axis]) for name in table["id"].to_pylist()}
     return {(start, start + tile) for start in starts}
+
+
+def _shows_its_place(table: pa.Table, sources: dict[str, np.ndarray], tile: int) -> None:
+    """The pixels of every tile are those of its source at the place that its id says: `tiles.apart` goes by ids."""
+    for name, image in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True):
+        source, corner = name.rsplit(" ", 1)
+        left, top = map(int, corner.split(","))
+        found, there = np.asarray(pictures.whole(image, name)), sources[source][top : top + tile, left : left + tile]
+        assert np.array_equal(found if there.ndim == 3 else found[..., 0], there), name
 
 
 def _nothing_crosses(tables: dict[str, pa.Table]) -> None:

@@ -52,6 +52,7 @@ def tiles() -> dict[str, pa.Table]:
 
     from fmhub.artifacts import fetch
     from fmhub_vision.boxes import rows
+    from fmhub_vision.tiles import apart
 
     hela, other = fetch(HELA), fetch(STARDIST)
     frames = list(zip(stack(hela / "Fluo_Hela_02_img.tif"), stack(hela / "Fluo_Hela_02_ERR_SEG.tif"), strict=True))
@@ -69,6 +70,8 @@ def tiles() -> dict[str, pa.Table]:
     parts["shift:stardist"] = [
         row for image, mask in shift for row in _tiles(stretched(image), mask, [(x, y) for y in grid for x in grid], "stardist", "stardist")
     ]
+    ids = {part: [row["id"] for row in found] for part, found in parts.items()}
+    apart(ids, TILE, lambda name: name if name == "stardist" else "the dish")
     return {part: rows(found, TILE) for part, found in parts.items()}
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
+
+from fmhub.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +23,23 @@ def cut(
 
     for left, top, right, bottom in pictures.windows(pixels.shape[1], pixels.shape[0], tile, overlap):
         yield left, top, pixels[top:bottom, left:right], clipped(boxes, left, top, right - left, bottom - top)
+
+
+def apart(parts: Mapping[str, Iterable[str]], tile: int, source: Callable[[str], str] = str) -> None:
+    """`DataError` where tiles of two parts show the same place of one source, which no `group` of theirs would tell.
+
+    `parts` are the ids of tiles, `NAME LEFT,TOP`; `source(NAME)` is what they were cut from: the photo, or the dish of all frames.
+    """
+    places: dict[tuple[str, str, int, int], str] = {}
+    for part, ids in parts.items():
+        for one in ids:
+            name, _, corner = one.rpartition(" ")
+            left, top = map(int, corner.split(","))
+            places[part, source(name), left, top] = one
+    for (this, name, left, top), (that, other, right, below) in combinations(places, 2):
+        if this != that and name == other and abs(left - right) < tile and abs(top - below) < tile:
+            first, second = places[this, name, left, top], places[that, other, right, below]
+            raise DataError(f"Tile {first} of {this} and tile {second} of {that} show the same place of {name}.")
 
 
 def clipped(boxes: Sequence[Mapping[str, Any]], left: float, top: float, width: float, height: float) -> list[dict[str, Any]]:

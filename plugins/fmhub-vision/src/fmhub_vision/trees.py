@@ -36,14 +36,17 @@ ENDS = {"train": (0, 1800), "validation": (1860, 2472)}
 def tiles() -> dict[str, pa.Table]:
     """Tiles of 224 x 224 pixels with boxes; a group is a row of tiles of one photo."""
     from fmhub_vision.boxes import rows
+    from fmhub_vision.tiles import apart
 
-    return {
+    tables = {
         "train": rows(_photo(YELLOWSTONE, ENDS["train"], overlap=0.25), TILE),
         "validation": rows(_photo(YELLOWSTONE, ENDS["validation"]), TILE),
         "test": rows(_photo(ELSEWHERE), TILE),
         "shift:florida": rows(_photo("OSBS_029"), TILE),
         "shift:california": rows(_photo("SOAP_061"), TILE),
     }
+    apart({part: table["id"].to_pylist() for part, table in tables.items()}, TILE)
+    return tables
 
 
 def _photo(name: str, ends: tuple[int, int] | None = None, overlap: float = 0.0) -> Iterator[dict[str, Any]]:
