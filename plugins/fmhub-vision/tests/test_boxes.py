@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -163,12 +164,110 @@ def test_json_files_name_the_parts(tmp_path):
     (tmp_path / "annotations").mkdir()
     coco(tmp_path / "annotations", name="instances_train2017.json")
     coco(tmp_path / "annotations", name="instances_val2017.json")
-    with pytest.raises(DataError, match="names the parts train, validation only"):
-        boxes.read(str(tmp_path))
+    assert sorted(boxes.read(str(tmp_path))) == ["test", "train", "validation"]
     found = boxes.read(str(tmp_path / "annotations" / "instances_train2017.json"), str(tmp_path / "annotations" / "instances_val2017.json"))
     assert {part: table["id"].to_pylist() for part, table in found.items()} == {
         "train": [f"train2017/{name}" for name in BOXES], "test": [f"test/val2017/{name}" for name in BOXES],
     }  # fmt: skip
+
+
+def many(first, count=12, label="cat"):
+    return {f"{number}.png": [(label, [1, 1, 30, 30])] for number in range(first, first + count)}
+
+
+def yolo_parts(folder, **parts):
+    """`images/PART` and `labels/PART`, pictures as they are numbered."""
+    (folder / "data.yaml").write_text("names: [cat, dog]\n")
+    for at, name in enumerate(parts):
+        found = many(100 * at, parts[name])
+        pictures(folder / "images" / name, found, 100 * at)
+        (folder / "labels" / name).mkdir(parents=True)
+        for one in found:
+            (folder / "labels" / name / f"{Path(one).stem}.txt").write_text("0 0.3 0.3 0.4 0.4\n")
+    return folder
+
+
+def voc_lists(folder, **lists):
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    found = many(0, 20)
+    pictures(folder / "JPEGImages", found)
+    voc(folder / "Annotations", found)
+    for name, numbers in lists.items():
+        (folder / "ImageSets" / "Main" / f"{name}.txt").write_text("\n".join(map(str, numbers)))
+    return folder
+
+
+def coco_alone(folder, part):
+    (folder / "annotations").mkdir(parents=True)
+    pictures(folder / part, many(0))
+    return coco(folder / "annotations", many(0), f"instances_{part}.json")
+
+
+CHANCE = "drawn by chance, are it"
+ALONE = "alone: its pictures were divided"
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes", "note"),
+    [
+        (lambda at: yolo_parts(at, train=20, val=5), {"train": 16, "validation": 5, "test": 4}, CHANCE),
+        (lambda at: yolo_parts(at, train2017=20), {"train": 14, "validation": 2, "test": 4}, ALONE),
+        (lambda at: voc_lists(at / "VOC2012", train=range(12), val=range(12, 16)), {"train": 10, "test": 2, "validation": 4}, CHANCE),
+        (lambda at: coco_alone(at, "train2017"), {"train": 9, "validation": 1, "test": 2}, ALONE),
+        (lambda at: coco_alone(at, "val2017"), {"train": 9, "validation": 1, "test": 2}, ALONE),
+        (lambda at: coco_alone(at, "train2017").parent.parent, {"train": 9, "validation": 1, "test": 2}, ALONE),
+    ],
+)  # fmt: skip
+def test_where_no_test_part_is_named_pictures_of_train_are_it(tmp_path, make, sizes, note):
+    spec = boxes.Boxes(data.rows(lambda: None)).opened(str(make(tmp_path)), {}, None, None)
+    found = spec.load()
+    assert {name: len(table) for name, table in found.tables.items()} == sizes
+    groups = [set(table["group"].to_pylist()) for table in found.tables.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) and any(note in told for told in found.notes)
+    if sizes["validation"] > 2:
+        assert all("val" in name or "JPEG" in name for name in found.tables["validation"]["group"].to_pylist())
+    assert ("4 pictures are in no list of ImageSets/Main and were left out" in found.notes) == (tmp_path / "VOC2012").is_dir()
+    assert spec.load().fingerprint == found.fingerprint
+
+
+def test_a_test_part_alone_is_refused(tmp_path):
+    with pytest.raises(DataError, match="names the parts test only"):
+        boxes.read(str(yolo_parts(tmp_path, test=5)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rare_label_is_in_the_part_that_is_learnt_from(tmp_path, seed):
+    names = {**many(0, 20), **many(20, 1, "bird")}
+    spec = boxes.Boxes(data.rows(partial(boxes.read, str(coco(pictures(tmp_path, names), names))), split=data.Random(seed=seed)))
+    splits = spec.load()
+    assert {one["label"] for row in splits.tables["train"]["target"].to_pylist() for one in row} == {"cat", "bird"}
+    head = heads.Detection().fit(splits.known(), Recipe())
+    assert all(head.targets(table) for table in splits.tables.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("[[a, b], c]", "ValueError: a label is text"),
+        ("[no, yes]", "a label is text .* in quotes"),
+        (f"[{'x' * 999}]", "at most 200 characters"),
+        ("{0: &a [x, x], 1: *a}", "aliases are not read"),
+        ("&a {<<: [*a]}", "aliases are not read"),
+    ],
+)
+def test_names_that_are_none_are_refused_and_aliases_are_not_multiplied(tmp_path, names, words):
+    folder = yolo_parts(tmp_path, train=3)
+    (folder / "data.yaml").write_text(f"names: {names}\n")
+    with pytest.raises(DataError, match=words) as caught:
+        boxes.read(str(folder))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_numbers_may_be_names(tmp_path):
+    folder = yolo_parts(tmp_path, train=3)
+    (folder / "data.yaml").write_text("names: {0: 7, 1: 2.5}\n")
+    assert formats._yolo_names(folder) == {0: "7", 1: "2.5"}
 
 
 def test_a_users_own_data_are_split_by_picture(tmp_path):
@@ -195,6 +294,18 @@ def test_tiles_cover_a_side(length, tile, overlap):
     at = reader.places(length, tile, overlap)
     assert at[0] == 0 and at[-1] == max(0, length - tile) and at == sorted(set(at))
     assert all(after - before <= max(1, tile * (1 - overlap)) + 1 for before, after in itertools.pairwise(at))
+
+
+def test_tiles_of_two_parts_that_show_the_same_place_are_refused():
+    parts = {"train": ["train 0 515,48", "train 3 604,81"], "test": ["test 0 48,48"], "shift:other": ["stardist 48,48"]}
+    source = {"train 0": "dish", "train 3": "dish", "test 0": "dish"}
+    tiles.apart(parts, 112, lambda name: source.get(name, name))
+    parts["train"].append("train 3 159,100")  # of another frame, from the strip that is tested
+    with pytest.raises(DataError, match="Tile train 3 159,100 of train and tile test 0 48,48 of test show the same place of dish"):
+        tiles.apart(parts, 112, lambda name: source.get(name, name))
+    tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"]}, 112)
+    with pytest.raises(DataError, match="the same place of photo"):
+        tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"], "test": ["photo 300,90"]}, 112)
 
 
 def test_a_box_is_kept_where_enough_of_it_is_seen():

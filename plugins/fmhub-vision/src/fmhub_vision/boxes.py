@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SMALL = 4
 """Tiles are so large that this many of the median training object fit along a side."""
+FIELDS = ("image", "sha256")
+"""What makes two pictures or tiles the same."""
+TEST = 0.2
+"""Share of the pictures of train that are the test part where none is named, as of undivided data."""
 SLACK = 1.0
 """Pixels that a box may reach beyond its picture, as rounding makes it; it is cut to it."""
 
@@ -28,35 +32,53 @@ class Boxes:
     """Rows with `image`, a `target` of {box, label} and `tile`: the side in pixels of the squares that were cut, 0 for whole pictures."""
 
     rows: DataSpec
+    own: tuple[str, str | None, int] | None = None
+    """The user's, in place of `rows`: file or folder, the same for the test part, pixels of a side that are read."""
 
     def load(self) -> Splits:
         """Raises `DataError` naming the picture whose boxes cannot be used."""
-        return self.rows.load()
+        if self.own is None:
+            return self.rows.load()
+        notes: list[str] = []
+        found = data.rows(partial(read, *self.own, notes), fields=FIELDS).load()
+        return replace(found, notes=(*notes, *found.notes))
 
     def opened(self, reference: str, columns: Mapping[str, str], test: str | None, stem: StemSpec | None) -> Boxes:
         """The user's own pictures; `test` is a second file or folder. No picture is in two parts, nor are its tiles."""
         if columns:
             raise UsageError("--columns does not go with boxes: COCO, Pascal VOC and YOLO name their own.")
-        seen = int(getattr(stem, "size", 0))
-        return replace(self, rows=data.rows(partial(read, reference, test, seen), fields=("image", "sha256")))
+        return replace(self, own=(reference, test, int(getattr(stem, "size", 0))))
 
 
-def read(reference: str, test: str | None = None, seen: int = 0) -> pa.Table | dict[str, pa.Table]:
-    """Rows by part, or one table where the files name no parts. `seen` is the side, in pixels, of what is read of a picture."""
+def read(reference: str, test: str | None = None, seen: int = 0, notes: list[str] | None = None) -> pa.Table | dict[str, pa.Table]:
+    """Rows by part, or one table where the files name no parts or a single one. `seen` is the side, in pixels, of what is read.
+
+    Where train and validation are named alone, some pictures of train are the test part. `notes` gets what to tell of that.
+    """
+    from fmhub.data.parts import divide
+
+    told = [] if notes is None else notes
     pictures = formats.read(reference)
     if test:
         pictures = [replace(one, part=one.part if one.part == "validation" else "train") for one in pictures]
         pictures += [replace(one, part="test", name=f"test/{one.name}") for one in formats.read(test)]
-    pictures = [_checked(one) for one in pictures]
+    if unlisted := sum(one.part == formats.UNLISTED for one in pictures):
+        told.append(f"{unlisted} pictures are in no list of ImageSets/Main and were left out")
+    pictures = [_checked(one) for one in pictures if one.part != formats.UNLISTED]
     if not any(one.boxes for one in pictures):
         raise DataError(f"{reference} has {len(pictures)} pictures and no box.")
     parts = {one.part for one in pictures}
     tile = tile_of([one for one in pictures if one.part in ("", "train")] or pictures)
-    if parts == {""}:
+    if parts in ({""}, {"train"}, {"validation"}):
+        told += [f"the files name the part {part} alone: its pictures were divided" for part in parts if part]
         return table(pictures, tile, seen)
-    if "" in parts or not {"train", "test"} <= parts:
+    if "" in parts or not ({"train", "test"} <= parts or parts == {"train", "validation"}):
         raise DataError(f"{reference} names the parts {', '.join(sorted(parts - {''}))} only; name train and test, or none.")
-    return {part: table([one for one in pictures if one.part == part], tile, seen) for part in sorted(parts)}
+    found = {part: table([one for one in pictures if one.part == part], tile, seen) for part in sorted(parts)}
+    if "test" not in parts:
+        told.append(f"the files name no test part: {TEST:.0%} of the training pictures, drawn by chance, are it")
+        found |= divide(found["train"], {"train": 1 - TEST, "test": TEST}, FIELDS, stratify=True, seed=0)
+    return found
 
 
 def _checked(one: Picture) -> Picture:

@@ -16,6 +16,10 @@ LARGEST = 1 << 29
 """Bytes of the largest file of annotations (512 MiB)."""
 PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 SUFFIXES = stems.Image().files
+UNLISTED = "unlisted"
+"""The part of a picture that lists of parts leave out."""
+LONGEST = 200
+"""Characters of a label."""
 
 
 @dataclass
@@ -49,7 +53,7 @@ def coco(path: Path, root: Path, part: str = "") -> list[Picture]:
     """`images`, `annotations` with `bbox` [left, top, width, height], `categories`; crowds are left out."""
     try:
         found = json.loads(_text(path))
-        labels = {one["id"]: str(one["name"]) for one in found["categories"]}
+        labels = {one["id"]: _label(one["name"]) for one in found["categories"]}
         pictures = {}
         for one in found["images"]:
             file = _beside(path, root, str(one["file_name"]))
@@ -86,7 +90,8 @@ def voc(root: Path, files: list[Path]) -> list[Picture]:
             raise DataError(f"{file.name} is not Pascal VOC xml ({_say(error)}).") from None
         path = _beside(file, root, named, file.stem)
         inside = path.relative_to(root)
-        found.append(Picture(path, inside.as_posix(), boxes, parts.get(file.stem, "") or part_of(inside)))
+        part = parts.get(file.stem) or part_of(inside) or (UNLISTED if parts else "")
+        found.append(Picture(path, inside.as_posix(), boxes, part))
     return found
 
 
@@ -119,14 +124,24 @@ def _yolo_names(root: Path) -> dict[int, str]:
 
     for file in (*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))):
         try:
-            names = yaml.safe_load(_text(file))["names"]
-            return {int(key): str(name) for key, name in (names.items() if isinstance(names, dict) else enumerate(names))}
+            text = _text(file)
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):  # a few lines would become millions
+                raise ValueError("aliases are not read")
+            names = yaml.safe_load(text)["names"]
+            return {int(key): _label(name) for key, name in (names.items() if isinstance(names, dict) else enumerate(names))}
         except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise DataError(f"{file.name} does not list `names` as YOLO's data.yaml does ({_say(error)}).") from None
     for name in ("classes.txt", "obj.names", "labels/classes.txt"):
         if (root / name).is_file():
             return dict(enumerate(line.strip() for line in _text(root / name).splitlines() if line.strip()))
     return {}
+
+
+def _label(name: Any) -> str:
+    """A name as text. Raises `ValueError` for what is no name."""
+    if type(name) not in (str, int, float) or len(str(name)) > LONGEST:
+        raise ValueError(f"a label is text of at most {LONGEST} characters, in quotes where it reads as something else")
+    return str(name)
 
 
 def _yolo_box(file: Path, number: int, line: str, labels: dict[int, str]) -> dict[str, Any]:
