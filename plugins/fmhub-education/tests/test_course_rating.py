@@ -68,9 +68,9 @@ def test_bias_beats_the_mean(splits):
 ROWS = [(f"p{person}", f"c{thing}", str(1 + (person + thing) % 5)) for person in range(12) for thing in range(8)]
 
 
-def own(path, rows, header="person,item,rating", task=RATING):
+def own(path, rows, header="person,item,rating", task=RATING, target=""):
     path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
-    return task.data.opened(str(path), {"target": header.split(",")[-1]}, None, task.stem)
+    return task.data.opened(str(path), {"target": target or header.split(",")[-1]}, None, task.stem)
 
 
 def test_own_ratings(tmp_path):
@@ -96,6 +96,50 @@ def test_bad_ratings_are_one_line(tmp_path, rows, header, why):
     with pytest.raises(DataError, match=re.escape(why)) as caught:
         own(tmp_path / "a.csv", rows, header).load()
     assert "\n" not in str(caught.value)
+
+
+SPOKEN = [(f"Introduction to subject {thing[1:]}", person, rating) for person, thing, rating in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([*ROWS, ("p1", "c1", "3")], "row 96: 'p1' has rated 'c1' before. Keep one of the two."),
+        (SPOKEN, "seem to be swapped: the persons are sentences"),
+    ],
+)
+def test_a_rating_given_twice_and_swapped_columns_are_one_line(tmp_path, rows, why):
+    with pytest.raises(DataError, match=why) as caught:
+        own(tmp_path / "a.csv", rows).load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Juan de la Cruz Pérez", "pupil", "Anna Smith", "van der Berg, Jan"])
+def test_names_of_persons_are_no_sentences(tmp_path, name):
+    named = [(f'"{name} {person[1:]}"', thing, rating) for person, thing, rating in ROWS]
+    assert sum(map(len, own(tmp_path / "a.csv", named).load().tables.values())) == len(ROWS)
+
+
+def test_training_sees_both_ends_of_the_scale_of_ones_own_grades(tmp_path):
+    for seed in range(20):
+        essays = [(f"Essay {seed} number {number} says a few things", str(2 + number % 3), f"pupil {number // 2}") for number in range(60)]
+        essays[seed] = (essays[seed][0], "9", essays[seed][2])
+        essays[59 - seed] = (essays[59 - seed][0], "-3", essays[59 - seed][2])
+        splits = own(tmp_path / "a.csv", essays, "text,score,group", GRADE, "score").load()
+        head = GRADE.head.fit(splits.known(), Recipe())
+        assert (head.low, head.high) == (-3, 9) and sum(map(len, splits.tables.values())) == 60
+        for table in splits.tables.values():
+            assert len(table) and len(head.targets(table)["value"]) == len(table)
+        groups = [set(table["group"].to_pylist()) for table in splits.tables.values()]
+        assert sum(map(len, groups)) == len(set().union(*groups)) and splits.rule == "Random"
+
+
+def test_grades_that_the_data_part_themselves_stay_where_they_are(tmp_path):
+    (tmp_path / "b.csv").write_text("text,score\nOne more essay,8\n")
+    essays = [(f"Essay number {number} says a few things", str(9 if number == 11 else 2 + number % 3)) for number in range(60)]
+    own(tmp_path / "a.csv", essays, "text,score", GRADE)
+    splits = GRADE.data.opened(str(tmp_path / "a.csv"), {"target": "score"}, str(tmp_path / "b.csv"), None).load()
+    assert splits.tables["test"]["target"].to_pylist() == [8] and 9 in splits.tables["train"]["target"].to_pylist()
 
 
 def test_a_rating_off_the_scale_names_its_row(tmp_path):

@@ -93,6 +93,21 @@ def test_answers_may_be_marks_of_any_scale(tmp_path):
     assert weight.shape == (4, 9) and bias.shape == (4,)
 
 
+def test_an_item_and_a_level_that_are_there_once_are_learnt_from(tmp_path):
+    for place in range(20):
+        rows = [*CELLS, (f"p{place % 10}", "Item asked once", "no")]
+        rows[place] = (*rows[place][:2], "maybe")
+        for test in (None, tmp_path / "b.csv"):
+            (tmp_path / "b.csv").write_text("person,item,answer\nnew,Item number 1,yes\nnew,Item number 2,no\n")
+            own(tmp_path / "a.csv", rows)
+            splits = ITEMS.data.opened(str(tmp_path / "a.csv"), {"label": "answer"}, test and str(test), ITEMS.stem).load()
+            stem, head = ITEMS.stem.fit(splits.known()), ITEMS.head.fit(splits.known(), ITEMS.recipe)
+            for table in splits.tables.values():
+                stem.design(table)
+                head.targets(table)
+            assert len(splits.tables["validation"]) >= 8 and (test or len(splits.tables["test"]) >= 8)
+
+
 def test_a_test_file_of_new_people(tmp_path):
     (tmp_path / "b.csv").write_text("person,item,answer\nnew,Item number 1,yes\nnew,Item number 2,no\n")
     own(tmp_path / "a.csv", CELLS)
@@ -110,6 +125,7 @@ def test_a_test_file_of_new_people(tmp_path):
         (CELLS, "who,item,answer", "which column is the person"),
         (CELLS, "person,question,answer", "which column is the item"),
         ([(item, person[1:], answer) for person, item, answer in CELLS], "person,item,answer", "seem to be swapped"),
+        ([(item, person, answer) for person, item, answer in CELLS], "person,item,answer", "seem to be swapped"),
     ],
 )
 def test_bad_answers_are_one_line(tmp_path, rows, header, why):

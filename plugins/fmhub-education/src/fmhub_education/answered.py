@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class ByPerson:
     """Of every person's answers these shares are held out; those of the training part are what is known of a person, bar the one asked.
 
-    Somebody with fewer than `least` answers is only learnt from. Parts that the data declare stay, test people may then be new.
+    Somebody with fewer than `least` answers is only learnt from, and so is an item's or a level's only answer. Parts that the data
+    declare stay, test people may then be new.
     """
 
     test: float = 0.2
@@ -58,13 +59,20 @@ class ByPerson:
             held, chosen = round(test * len(own)), max(1, round(self.validation * len(own)))
             order = chance.permutation(own)
             part[order[:held]], part[order[held : held + chosen]] = 2, 1
+        for column in ("item", "target"):  # what training never saw cannot be asked for
+            values = table[column].to_pylist()
+            seen = {value for value, place in zip(values, part, strict=True) if place == 0}
+            for row, value in enumerate(values):
+                if value not in seen:
+                    part[row] = 0
+                    seen.add(value)
         names = ["train", "validation", *(["test"] if test else [])]
         notes = [f"{few} people with fewer than {self.least} answers are only learnt from"] if few else []
         return {name: table.filter(pa.array(part == place)) for place, name in enumerate(names)}, notes
 
 
-def checked(table: pa.Table) -> pa.Table:
-    """The table with `person` and `item` as text. Raises `DataError` for one that is empty, answered twice, or in the other's column."""
+def checked(table: pa.Table, did: str = "answered") -> pa.Table:
+    """The table with `person` and `item` as text. Raises `DataError` for one that is empty, there twice, or in the other's column."""
     import pyarrow as pa
 
     for name in ("person", "item"):
@@ -77,12 +85,18 @@ def checked(table: pa.Table) -> pa.Table:
     seen: set[tuple[str, str]] = set()
     for row, (person, item, _) in zip(table["id"].to_pylist(), _cells(table), strict=True):
         if (person, item) in seen:
-            raise DataError(f"row {row}: {person!r} has answered {item[:60]!r} before. Keep one of the two.")
+            raise DataError(f"row {row}: {person!r} has {did} {item[:60]!r} before. Keep one of the two.")
         seen.add((person, item))
-    people, items = ({cell[side] for cell in seen} for side in (0, 1))
-    if all(one.isdigit() for one in items) and not any(one.isdigit() for one in people) and any(" " in one for one in people):
-        raise DataError("person and item seem to be swapped: the items are numbers. Use --columns person=item,item=person.")
+    if swapped(*({cell[side] for cell in seen} for side in (0, 1))):
+        raise DataError("person and item seem to be swapped: the persons are sentences. Use --columns person=item,item=person.")
     return table
+
+
+def swapped(people: set[str], items: set[str]) -> bool:
+    """Whether most persons read like sentences and no item has two words; names (Juan de la Cruz) and codes (pupil 17) are persons."""
+    told = [one.split() for one in people]
+    sentences = [words for words in told if len(words) > 2 and any(len(word) > 3 and word.islower() for word in words[1:])]
+    return 2 * len(sentences) > len(told) and not any(len(one.split()) > 1 for one in items)
 
 
 def _cells(table: pa.Table) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fmhub import data, stems
 from fmhub.errors import DataError, nearest
 from fmhub_education import pinned
+from fmhub_education.answered import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,22 +63,13 @@ class ByCell:
 
 
 def _named(table: pa.Table) -> pa.Table:
-    """People and things as text. Raises `DataError` for one that is empty, or a rating that is no number."""
-    import pyarrow as pa
-
-    for name in ("person", "item"):
-        if name not in table.column_names:
-            raise DataError(f"which column is the {name}? Name it with --columns {name}=NAME. Columns: {', '.join(table.column_names)}.")
-        values = [None if value is None else str(value).strip() for value in table[name].to_pylist()]
-        if empty := [row for row, value in zip(table["id"].to_pylist(), values, strict=True) if not value]:
-            raise DataError(f"row {empty[0]}: the {name} is empty. Fill or remove the row.")
-        table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
+    """People and things as text; see `checked`. Raises `DataError` also for a rating that is no number."""
     for row, value in zip(table["id"].to_pylist(), table["target"].to_pylist(), strict=True):
         try:
             float(value)
         except (TypeError, ValueError):
             raise DataError(f"row {row}: the rating is {value!r}, not a number. Are columns swapped?") from None
-    return table
+    return checked(table, "rated")
 
 
 def known(rows: pa.Table, train: pa.Table, *, own: bool = False) -> pa.Table:
