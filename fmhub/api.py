@@ -21,7 +21,7 @@ from fmhub.runs import folder as run_folder
 from fmhub.training.plan import Options, Plan, make, replan
 
 if TYPE_CHECKING:
-    from fmhub.task import Splits
+    from fmhub.task import Encoded, Splits
     from fmhub.training.network import Network
 
 
@@ -129,6 +129,7 @@ class Predictor:
         from fmhub.training.ranks import accelerator
 
         self.plan, self._splits = stored, splits
+        self._cut: tuple[str, ...] = ()
         self._network, self._accelerator = network, accelerator()  # in full precision, whatever ran in this process before
         network.to(self._accelerator.device)
 
@@ -139,8 +140,8 @@ class Predictor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be said with every prediction."""
-        return tuple(getattr(self._network.head_spec, "notes", ()))
+        """What is to be said with every prediction, and of the last inputs how many were not read as they are."""
+        return (*getattr(self._network.head_spec, "notes", ()), *self._cut)
 
     @property
     def typed(self) -> Callable[[Any], Mapping[str, Any]] | None:
@@ -149,7 +150,7 @@ class Predictor:
         return read and (lambda value: read(value, self._splits))
 
     def predict(self, inputs: Iterable[Any]) -> list[dict[str, Any]]:
-        """One mapping an input: `prediction`, and `scores` by label where the head has labels.
+        """One mapping an input: `prediction`, and `scores` by label where the head has labels; `notes` then say what was not read.
 
         An input is a mapping of the task's fields, or for a task of one field its bare value.
         Raises `DataError` naming the input that does not fit.
@@ -165,10 +166,21 @@ class Predictor:
         table = pa.table({"id": [str(number) for number in range(len(rows))], **columns})
         cut, joined = getattr(self._network.stem_spec, "cut", None), getattr(self._network.head_spec, "joined", None)
         pieces, windows = cut(table) if cut and joined else (table, None)  # a head that joins may be given pieces
-        found = predict(self._network, self._network.prepare(pieces, targets=False), self._accelerator)
+        part = self._network.prepare(pieces, targets=False)
+        self._cut = self._unread(part.encoded)
+        found = predict(self._network, part, self._accelerator)
         if joined and windows is not None:
             found = joined(found, windows, len(rows))
         return [self._readable({name: values[number] for name, values in found.items()}) for number in range(len(rows))]
+
+    def _unread(self, encoded: Encoded) -> tuple[str, ...]:
+        network, count = self._network, len(encoded.lengths)
+        most = f"{min(network.recipe.length, network.backbone.max_length)} {network.stem_spec.unit}"
+        told = {
+            f"longer than {most} and cut, the answer is to what was read": encoded.truncated,
+            "read without characters that the backbone does not know": encoded.unknown,
+        }
+        return tuple(f"{number} of {count} inputs: {what}." for what, number in told.items() if number)
 
     def draw(self, value: Any, row: Mapping[str, Any]) -> bytes:
         """What `predict` said of an input as a PNG over it. Raises `UsageError` where the task's predictions have no picture."""

@@ -182,6 +182,21 @@ def test_pieces_read_back_what_they_wrote():
     assert pieces.size <= 200
 
 
+def test_what_was_not_read_of_an_input_is_told(tiny):
+    from fmhub.api import Predictor
+
+    known = Known(train=pairs())
+    head = heads.Translation(pieces=80, depth=1, longest=4, kept=8, beams=1).fit(known, RECIPE)
+    predictor = Predictor(Network(load(tiny, sha256="0" * 64), stems.Passage(kept=8).fit(known), head, RECIPE, known), {})
+    predictor.predict(["the good day", "the " * 80, "the 日本 day"])
+    assert predictor.notes == (
+        "1 of 3 inputs: longer than 64 tokens and cut, the answer is to what was read.",
+        "1 of 3 inputs: read without characters that the backbone does not know.",
+    )
+    predictor.predict(["the good day"])
+    assert predictor.notes == ()
+
+
 @pytest.mark.parametrize(("name", "tokenize"), [("chrf", None), ("bleu", "13a"), ("bleu_zh", "zh")])
 def test_scores_and_signatures_are_sacrebleus(name, tokenize):
     from sacrebleu.metrics import BLEU, CHRF
