@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,11 +14,15 @@ from fmhub_vision.blobs import Blobs
 
 from fmhub import Recipe, Task, api, heads, hookimpl, hub, stems
 from fmhub.evaluation import baselines
+from fmhub.home import registry
 from fmhub.recipe import Lora
 from fmhub.runs import folder
 from fmhub.task import Reads
 
 TASKS = {task.name: task for task in fmhub_tasks()}
+PLACE = registry() / "leaderboard" / "fmhub-vision"
+KEPT = {path.stem: json.loads(path.read_text()) for path in sorted(PLACE.glob("*.json"))}
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +130,40 @@ def test_labels_are_scored_as_scikit_learn_scores_them(run):
         for split in ("validation", "test"):
             for metric, value in labelled(rows(path, split), list(labels)).items():
                 assert scores[split][metric]["value"] == pytest.approx(value, abs=1e-6), metric
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_scores_of_committed_runs_are_those_of_others(name):
+    record, task = KEPT[name], TASKS[name]
+    files = {"predictions.parquet": record["scores"]["test"]}
+    files |= {f"baselines/{row['name']}.parquet": row["scores"]["test"] for row in record["baselines"]}
+    assert len(files) == 1 + len(task.baselines)
+    for file, told in files.items():
+        found = rows(PLACE / name / file, "test")
+        seeds = [[row for row in found if row["seed"] == seed] for seed in sorted({row["seed"] for row in found})]
+        each = [labelled(one, list(task.head.labels)) if "accuracy" in told else coco(one) for one in seeds]
+        for metric in each[0]:
+            assert told[metric]["value"] == pytest.approx(np.mean([one[metric] for one in each]), abs=1e-6), (file, metric)
+    simplest = record["baselines"][0]  # always the same label, or threshold and watershed
+    assert simplest["difference"]["low"] > 0
+
+
+def shown(score, sign=""):
+    """`.866 [.852, .881]`, `+.140 [+.120, +.160]`."""
+    value, low, high = (f"{score[key]:{sign}.3f}".replace("0.", ".", 1) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def rows_of(name, record):
+    """The lines of the README's table of figures on one task with labels."""
+    splits = [split for split in record["scores"] if split.startswith("shift:")]
+    for who, row in [("**the network**", record), *((row["name"], row) for row in record["baselines"])]:
+        shift = shown(row["scores"][splits[0]]["accuracy"]) if splits else ""
+        gap = shown(row["difference"], "+") if row is not record else ""
+        yield f"| `{name}` | {who} | {shown(row['scores']['test']['accuracy'])} | {shift} | {gap} |".replace("  |", " |")
+
+
+def test_the_figures_of_the_readme_are_those_of_the_committed_runs():
+    lines = [line for line in README if line.startswith("| `") and line.count("|") == 6]
+    told = {name: record for name, record in KEPT.items() if record["primary"] == "accuracy"}
+    assert sorted(lines) == sorted(line for name, record in told.items() for line in rows_of(name, record))
