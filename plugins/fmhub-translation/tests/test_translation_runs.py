@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from fmhub_translation import fmhub_tasks
 from sacrebleu.metrics import BLEU, CHRF
 
 from fmhub.evaluation.metrics.translations import SIGNATURES
@@ -20,6 +21,8 @@ NOUNS = {"day": "jour", "film": "film", "book": "livre", "news": "nouvelle", "ce
 SIGNS = {"good": "bon", "bad": "mauvais", "fine": "beau", "sad": "triste", "red": "rouge"}
 PAIRS = [(f"the {sign} {noun} %1", f"le {NOUNS[noun]} {SIGNS[sign]} %1") for noun in NOUNS for sign in SIGNS]
 PLACE = registry() / "leaderboard" / "fmhub-translation"
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+TASKS = {task.name: task for task in fmhub_tasks()}
 KEPT = {path.stem: json.loads(path.read_text()) for path in sorted(PLACE.glob("*.json"))}
 
 
@@ -96,3 +99,25 @@ def test_the_scores_of_reference_runs_are_sacrebleus(name):
     assert record["scores"]["test"]["marks_kept"]["value"] >= 0.99
     (memory,) = [row for row in record["baselines"] if row["name"] == "memory"]
     assert memory["difference"]["low"] > 0
+
+
+def ends(score: dict, sign: str = "") -> str:
+    return f"{score['value']:{sign}.1f} [{score['low']:{sign}.1f}, {score['high']:{sign}.1f}]"
+
+
+def rows_of(name: str, record: dict):
+    """The lines of the README's table of figures on one language."""
+    for who, row in [("**the network**", record), *((row["name"], row) for row in record["baselines"])]:
+        scores, gap = row["scores"]["test"], ends(row["difference"], "+") if row is not record else ""
+        bleu = scores["bleu_zh" if name.endswith("zh") else "bleu"]["value"]
+        yield f"| `{name}` | {who} | {ends(scores['chrf'])} | {bleu:.1f} | {gap} |".replace("  |", " |")
+
+
+def test_the_figures_of_the_readme_and_the_references_are_those_of_the_committed_runs():
+    lines = [line for line in README.splitlines() if line.startswith("| `")]
+    assert sorted(lines) == sorted(line for name, record in KEPT.items() for line in rows_of(name, record))
+    for name, record in KEPT.items():
+        (reference,) = TASKS[name].references
+        floor = next(row["scores"]["test"]["chrf"]["value"] for row in record["baselines"] if row["name"] == "copy")
+        told = floor, record["scores"]["test"]["chrf"]["value"]
+        assert record["seeds"] == 3 and (reference.floor, reference.reference) == pytest.approx(told, abs=5e-3)
