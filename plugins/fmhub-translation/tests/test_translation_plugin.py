@@ -134,10 +134,8 @@ def test_a_mark_of_byte_order_and_utf_16_are_read(tmp_path):
         assert rows == set(PAIRS)
 
 
-@pytest.mark.parametrize(
-    ("damage", "why"), [("none", "damaged .gz"), ("cut", "damaged .gz"), ("flipped", "damaged .gz"), ("empty", "empty")]
-)
-def test_a_damaged_gz_is_one_line(tmp_path, damage, why):
+@pytest.mark.parametrize("damage", ["none", "cut", "flipped"])
+def test_a_damaged_gz_is_one_line(tmp_path, damage):
     whole = bytearray(gzip.compress("".join(f"{source}\t{target}\n" for source, target in PAIRS).encode()))
     flipped = whole[:20] + bytes(byte ^ 255 for byte in whole[20:60]) + whole[60:]
     data = {"none": b"open\touvrir\n", "cut": whole[:-20], "flipped": flipped}[damage]
