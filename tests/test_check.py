@@ -182,6 +182,31 @@ def test_a_mutant_fails_the_check_that_is_there_for_it(code, check, said, looked
     assert said in outcome.figure
 
 
+AWAY = """
+class Away:
+    def load(self):
+        import os
+        from fmhub.errors import FetchError
+        raise FetchError("not here, offline " + os.environ["FMHUB_OFFLINE"])
+PARTS["data"] = Away()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "ok", "said"),
+    [
+        (CROSSING + OWN_SOURCE, False, "the declared data: 30 groups are in more than one split, such as 'site"),
+        (AWAY, True, "train 84, validation 12, test 24; the declared data are not here, the sample alone was seen"),
+        ("", True, "the declared data: train 84, validation 12, test 24"),
+    ],
+)
+def test_the_data_that_a_sample_stands_for_are_looked_at_where_they_are_here(code, ok, said, looked, monkeypatch):
+    monkeypatch.delenv("FMHUB_OFFLINE", raising=False)
+    (found,) = looked(code + '\nPARTS["sample"] = ROWS\n', data_checks.splits_disjoint)
+    assert found.ok is ok and said in found.figure, found
+    assert "FMHUB_OFFLINE" not in os.environ
+
+
 PAIRS = """
 def pairs():
     import pyarrow as pa

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ ALIKE, LEAST_WORDS = 0.8, 2
 alone and its plural are answered differently."""
 MOST_LABELS, LEAST_ROWS = 20, 5
 """Of which a probe for single words means something."""
+LEARNT = {"group": {"train", "validation"}, "example": {"train"}}
+"""Splits of real data that share nothing with others; parts held out may share groups, and by chance an example."""
 ENDS = (1, 2, 3, 4, 6, 8, 12)
 """Characters at the beginning and the end of an input that are looked at like a word."""
 
@@ -30,15 +32,14 @@ def splits_disjoint(it: Subject) -> Seen:
     """No example of one split, its case and white space folded, is in another; no id, no group and no user's event either.
 
     Examples that differ in marks only are too many to be chance where they are a tenth of those held out. Where a text is answered
-    with a text (the head names its `source`), not even near-duplicates may cross: the one's answer is nearly the other's.
+    with a text (the head names its `source`), not even near-duplicates may cross: the one's answer is nearly the other's. Where a
+    sample stands for the declared data, and these are here, no id, group, event or training example of theirs may cross, either.
     """
     tables = it.whole.tables
     if leaked := [note for note in it.whole.notes if "identical to examples held out" in note]:
         return False, f"{leaked[0]}: the declared parts share examples"
-    for what, found in (("id", _ids(tables)), ("group", _groups(tables)), ("event", _events(it)), ("example", _examples(it))):
-        if shared := _in_two(found):
-            one, splits = shared[0]
-            return False, f"{len(shared)} {what}s are in more than one split, such as {str(one)[:80]!r} in {' and '.join(sorted(splits))}"
+    if shared := _shared(it, {}):
+        return False, shared
     held = sum(len(table) for name, table in tables.items() if name != "train")
     alike = _in_two((split, tuple(_tokens(str(key)))) for split, key in _examples(it))
     if 10 * len(alike) > held:
@@ -48,9 +49,30 @@ def splits_disjoint(it: Subject) -> Seen:
             False,
             f"{len(near)} pairs of sources in different splits are near-duplicates, such as {near[0][0][:60]!r} and {near[0][1][:60]!r}",
         )
+    own = getattr(it, "own", None)
+    if own and (shared := _shared(own, LEARNT)):
+        return False, f"the declared data: {shared}"
+    if it.declared.sample is None:
+        return True, _sizes(it)
+    return True, f"{_sizes(it)}; " + (
+        f"the declared data: {_sizes(own)}" if own else "the declared data are not here, the sample alone was seen"
+    )
+
+
+def _sizes(it: Subject) -> str:
+    tables = it.whole.tables
     groups = len({group for _, group in _groups(tables)})
-    sizes = ", ".join(f"{name} {len(table)}" for name, table in tables.items())
-    return True, sizes + (f"; {groups} groups" if groups else "")
+    return ", ".join(f"{name} {len(table)}" for name, table in tables.items()) + (f"; {groups} groups" if groups else "")
+
+
+def _shared(it: Subject, learnt: Mapping[str, set[str]]) -> str:
+    """What is in more than one split; of the kinds that are in `learnt`, only what one of the splits named there has."""
+    tables = it.whole.tables
+    for what, found in (("id", _ids(tables)), ("group", _groups(tables)), ("event", _events(it)), ("example", _examples(it))):
+        if shared := [(one, splits) for one, splits in _in_two(found) if what not in learnt or splits & learnt[what]]:
+            one, splits = shared[0]
+            return f"{len(shared)} {what}s are in more than one split, such as {str(one)[:80]!r} in {' and '.join(sorted(splits))}"
+    return ""
 
 
 def _near(it: Subject) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from fmhub import backbones, hub, stems
 from fmhub.backbones.adapter import kept
 from fmhub.backbones.load import Backbone, load
 from fmhub.data.parts import limit
+from fmhub.errors import FetchError, UsageError
 from fmhub.evaluation import metrics
 from fmhub.recipe import override
 from fmhub.task import Splits, StemSpec, Task
@@ -71,6 +74,19 @@ class Subject:
     def whole(self) -> Splits:
         """The data as it is loaded."""
         return (self.declared.sample or self.declared.data).load()
+
+    @cached_property
+    def own(self) -> Subject | None:
+        """The task on the data that its `sample` stands for, where these are here (bundled, or fetched before): nothing is fetched."""
+        if self.declared.sample is None:
+            return None
+        found = replace(self, declared=replace(self.declared, sample=None))
+        try:
+            with mock.patch.dict(os.environ, FMHUB_OFFLINE="1"):
+                assert found.whole
+        except (FetchError, UsageError):  # it has none, or they would have to be fetched
+            return None
+        return found
 
     @cached_property
     def splits(self) -> Splits:
