@@ -47,12 +47,23 @@ def _within(value: float, score: Mapping[str, Any]) -> bool:
 
 
 def universe() -> dict[tuple[str, str], str]:
-    """{(plugin:task, version): family} of the installed tasks that have references: what an overall mean is taken over."""
-    return {(f"{plugin.name}:{task.name}", str(task.version)): task.family for task, plugin in hub.tasks() if _has(task)}
+    """{(plugin:task, version): family} of the installed tasks that have references: what an overall mean is taken over.
+
+    A task whose floor lies within its reference run's own interval is left out, as its scores are not normalised.
+    """
+    return {
+        (f"{plugin.name}:{task.name}", str(task.version)): task.family
+        for task, plugin in hub.tasks()
+        if _has(task, f"{plugin.name}:{task.name}")
+    }
 
 
-def _has(task: Task) -> bool:
-    return any(one.metric == _name(task.metrics[0]) for one in task.references)
+def _has(task: Task, name: str) -> bool:
+    found = next((one for one in task.references if one.metric == _name(task.metrics[0])), None)
+    held = record(name) if found is not None else None
+    if found is None or held is None or str(held["task"]["version"]) != str(task.version):
+        return found is not None
+    return not _within(found.floor, held["scores"]["test"].get(found.metric) or {})
 
 
 def _name(metric: Any) -> str:

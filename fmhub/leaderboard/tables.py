@@ -171,5 +171,6 @@ def _shown(place: int | None, row: dict[str, Any], metric: str, split: str, froz
         "copy_of": row["copy_of"], "contamination": row["contamination"], "cost": manifest.get("cost"),
         "train": (manifest.get("data") or {}).get("train"), "backbone": backbone, "environment": manifest.get("environment"),
         "hashes": manifest.get("hashes"), "problem": row["problem"], "options": manifest.get("options"), "seeds": manifest.get("seeds"),
-        "recipe": manifest.get("recipe"), "own_data": own,
+        "recipe": manifest.get("recipe"), "own_data": own, "data": manifest.get("data"),
+        "weights": (manifest.get("backbone") or {}).get("sha256"),
     }  # fmt: skip

@@ -29,9 +29,10 @@ def entry(one: dict[str, Any], found: dict[str, Any], *, report: bool = False) -
         for name, value in (found["cost"] or {}).items()
     ]
     said = section("Cost, as its submitter says", table((), costs), wide=False) if costs else ""
-    facts = {"entry": found["id"], "data": one["fingerprint"], **(found["hashes"] or {})}
+    facts = {"entry": found["id"], "data": one["fingerprint"], "backbone": found.get("weights")}
+    facts = {name: str(value) for name, value in (facts | (found["hashes"] or {})).items() if value}
     hashes = tag("dl", *(tag(kind, value) for pair in facts.items() for kind, value in zip(("dt", "dd"), pair, strict=True)))
-    settings = [(name, found[name]) for name in ("recipe", "environment") if found[name]]
+    settings = [(name, found[name]) for name in ("recipe", "data", "seeds", "environment") if found.get(name)]
     return page(
         f"{found['system']}: {one['task']}", header, section("Scores", table(("", "score", "examples"), scores), wide=False), said,
         _again(one, found, report), section("Hashes", hashes),
