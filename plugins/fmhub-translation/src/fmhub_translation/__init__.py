@@ -13,7 +13,7 @@ fmhub_api = (1, 0)
 
 LANGUAGES = {"fr": "French", "de": "German", "es": "Spanish", "zh": "Chinese"}
 
-REFERENCE = {"fr": (25.53, 70.84)}
+REFERENCE = {"es": (23.93, 68.99), "fr": (25.53, 70.84)}
 """chrF of the source as it is and of the committed reference run, on the test part."""
 
 
