@@ -79,6 +79,17 @@ def test_an_entry_is_scored_by_the_board_and_the_same_one_stands_already(client,
     assert keys.signed(log.claim(held["entry"]), held["log"]["signature"], held["log"]["signer"])
 
 
+def test_another_manifest_of_the_same_predictions_is_refused_not_swallowed(client, ann, tmp_path):
+    found, where = submission(make_run(tmp_path / "r", predictions(0.8, seed=7), run="theirs"))
+    assert client.put(where, json=found, headers=ann).status_code == 201
+    entry = {**found["entry"], "manifest": {**found["entry"]["manifest"], "cost": {"train_seconds": 1}}}
+    other, there = signed({**found, "entry": entry})
+    assert there == where
+    answer, before = client.put(where, json=other, headers=ann), count()
+    assert answer.status_code == 422 and "with another manifest, and an entry is never changed" in answer.text
+    assert client.put(where, json=found, headers=ann).status_code == 200 and count() == before
+
+
 def test_the_same_scores_as_where_it_was_made(client, ann, tmp_path):
     folder = make_run(tmp_path / "r", predictions(0.8, seed=7), run="theirs")
     found, where = submission(folder)

@@ -81,8 +81,10 @@ def take(submission: dict[str, Any], submitter: str, quota: int) -> tuple[bool, 
         raise DataError("The signature is not the signer's of this entry")
     with database() as engine:
         with engine.connect() as connection:
-            stands = connection.scalar(sa.select(ENTRIES.c.id).where(ENTRIES.c.id == row["id"])) is not None
-            scored = None if stands else _scored(connection, row, submission["columns"], submitter)
+            stands = connection.execute(sa.select(ENTRIES).where(ENTRIES.c.id == row["id"])).mappings().one_or_none()
+            if stands is not None and row["kind"] == "run" and log.claim(stands) != log.claim(row):
+                raise DataError(f"Its predictions stand as entry {row['id'][:12]} with another manifest, and an entry is never changed")
+            scored = None if stands is not None else _scored(connection, row, submission["columns"], submitter)
         with writing(engine) as connection:
             if scored is not None:
                 _count(connection, submitter, quota)
