@@ -101,6 +101,7 @@ def test_hostile_names_stay_text_on_every_page():
             assert not [attribute for attribute in read.names if attribute.startswith("on") or attribute in ("style", "src")]
             assert all(link.startswith(("index.html", "board.", "task-", "entry-")) for link in read.links)
             assert "\u202e" not in page and "<script" not in page
+            assert '<meta http-equiv="Content-Security-Policy" content="default-src ' in page, "a folder has no server to say it"
 
 
 @given(text=st.text(max_size=20))

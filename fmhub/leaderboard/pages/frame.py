@@ -55,10 +55,15 @@ def report_file(entry: dict[str, Any]) -> str:
     return f"report-{entry['id']}.html"
 
 
+POLICY = "default-src 'none'; style-src 'self' file:; base-uri 'none'; form-action 'none'"
+"""What a page may load wherever it is kept: a folder on disk has no server to say it."""
+
+
 def page(title: str, *parts: object, above: Sequence[tuple[str, str]] = ()) -> str:
     """One whole page; `above` are the (words, address) of the pages that it belongs to."""
     head = join([
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         Markup('<meta name="color-scheme" content="light dark"><link rel="stylesheet" href="board.css">'), tag("title", title),
     ])  # fmt: skip
     ways = (part for words, address in above for part in (" / ", tag("a", words, href=address)))
