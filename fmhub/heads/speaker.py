@@ -115,7 +115,7 @@ class Said:
             keys = [(spec.seed, *row[kept.bool()].tolist()) for row, kept in zip(prompt, mask, strict=True)]
             tokens = sample(speaker.step, start, prompt, end=speaker.end, most=most, temperature=spec.temperature, top=spec.top, keys=keys)
         else:
-            tokens = [one.tokens for one in search(speaker.step, start, prompt, end=speaker.end, most=most)]
+            tokens = [one.tokens for one in search(speaker.step, start, prompt, end=speaker.end, most=most, taken=_taken)]
         return [str(text) for text in speaker.tokenizer.decode_batch(tokens)]
 
     def _wanted(self) -> torch.Tensor:
@@ -139,3 +139,11 @@ def causal(model: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return bool(torch.allclose(one, two, atol=1e-4))
+
+
+def _taken(cache: Any, rows: torch.Tensor) -> Any:
+    """See `fmhub.heads.generation.search`: the mask, and transformers' own cache."""
+    mask, past = cache
+    if past is not None:
+        past.reorder_cache(rows)
+    return mask[rows], past

@@ -61,7 +61,8 @@ def with_ids(table, name):
 
 
 def test_the_check_finds_a_user_whose_held_out_event_is_learnt_and_planted_duplicates():
-    assert planted() == (True, "train 120, validation 120, test 120")
+    passed, said = planted()
+    assert passed and said.startswith("train 120, validation 120, test 120")
     for parts, said in (
         ({"train": lambda tables: pa.concat_tables([tables["train"], with_ids(tables["test"][:3], "again")])}, "events are in more than"),
         ({"validation": lambda tables: pa.concat_tables([tables["validation"], with_ids(tables["test"][5:6], "again")])}, "1 events are"),
