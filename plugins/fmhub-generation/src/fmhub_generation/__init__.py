@@ -55,7 +55,7 @@ def fmhub_tasks() -> Iterator[Task]:
         citation="G. Cox and contributors: ChatterBot Language Training Corpus 1.3.3, 2026.",
         group="near-duplicate questions and equal answers",
         redistribute=False,
-        references=(Reference("mrr", 0.293, 0.925),),
+        references=(Reference("mrr", 0.293, 0.9306),),
         sample=offered(samples.talk),
     )
     yield Task(

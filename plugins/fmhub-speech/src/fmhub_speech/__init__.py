@@ -21,7 +21,7 @@ MANY = Recipe(epochs=3, lr=1e-3, batch=8, budget=8000, length=WINDOW, patience=3
 """Whisper base costs three times as much: the frozen layers' output is cached."""
 
 
-REFERENCE = {"en": 0.0647, "es": 0.1493, "fr": 0.1676, "ru": 0.1889}
+REFERENCE = {"en": 0.0647, "es": 0.1493, "fr": 0.1676, "it": 0.1574, "ru": 0.1889}
 """Word error rates of the committed reference runs; with nothing written it is 1."""
 
 
