@@ -31,7 +31,7 @@ class Regression:
     high: float | None = None
     """Ends of the scale, where it has any: predictions are clamped to them and a target outside is refused."""
     whole: bool = False
-    """Ends that are not given become the whole numbers around the training targets."""
+    """Ends that are not given become the whole numbers around the training targets, as both do on the user's own data."""
 
     def fit(self, known: Known, recipe: Recipe) -> Regression:
         """A copy that knows the mean and the standard deviation of the training targets."""

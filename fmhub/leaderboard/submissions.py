@@ -82,7 +82,7 @@ def take(submission: dict[str, Any], submitter: str, quota: int) -> tuple[bool, 
     with database() as engine:
         with engine.connect() as connection:
             stands = connection.execute(sa.select(ENTRIES).where(ENTRIES.c.id == row["id"])).mappings().one_or_none()
-            if stands is not None and row["kind"] == "run" and log.claim(stands) != log.claim(row):
+            if stands is not None and row["kind"] == "run" and log.claim(dict(stands)) != log.claim(row):
                 raise DataError(f"Its predictions stand as entry {row['id'][:12]} with another manifest, and an entry is never changed")
             scored = None if stands is not None else _scored(connection, row, submission["columns"], submitter)
         with writing(engine) as connection:

@@ -136,13 +136,14 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _with_data(task: Task, options: Options) -> Task:
-    """The task on the user's own rows: its labels are the data's."""
+    """The task on the user's own rows: its labels are the data's, and so is a scale of whole numbers."""
     if not hasattr(task.data, "opened"):
         raise UsageError(f"Task {task.name} reads only its own data: its plugin does not say what --data would be.")
     source = task.data.opened(str(options.data), options.columns, options.test, task.stem)
     head: Any = task.head
     names = {entry.name for entry in dataclasses.fields(head)}
     head = replace(head, labels=()) if "labels" in names else head
+    head = replace(head, low=None, high=None) if getattr(head, "whole", False) and {"low", "high"} <= names else head
     return replace(task, data=source, head=head, references=(), slices=())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from fmhub_education import courses, fmhub_tasks, grades, samples
 
 from fmhub import DataError
 from fmhub.recipe import Recipe
-from fmhub.task import Setting
+from fmhub.task import Known, Setting
 
 TASKS = {task.name: task for task in fmhub_tasks()}
 RATING, GRADE = TASKS["course-rating"], TASKS["grade-text"]
+OWN = replace(GRADE.head, low=None, high=None)
+"""As it is on one's own data."""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +129,7 @@ def test_training_sees_both_ends_of_the_scale_of_ones_own_grades(tmp_path):
         essays[seed] = (essays[seed][0], "9", essays[seed][2])
         essays[59 - seed] = (essays[59 - seed][0], "-3", essays[59 - seed][2])
         splits = own(tmp_path / "a.csv", essays, "text,score,group", GRADE, "score").load()
-        head = GRADE.head.fit(splits.known(), Recipe())
+        head = OWN.fit(splits.known(), Recipe())
         assert (head.low, head.high) == (-3, 9) and sum(map(len, splits.tables.values())) == 60
         for table in splits.tables.values():
             assert len(table) and len(head.targets(table)["value"]) == len(table)
@@ -140,6 +143,25 @@ def test_grades_that_the_data_part_themselves_stay_where_they_are(tmp_path):
     own(tmp_path / "a.csv", essays, "text,score", GRADE)
     splits = GRADE.data.opened(str(tmp_path / "a.csv"), {"target": "score"}, str(tmp_path / "b.csv"), None).load()
     assert splits.tables["test"]["target"].to_pylist() == [8] and 9 in splits.tables["train"]["target"].to_pylist()
+
+
+def test_few_grades_are_on_the_declared_scale_and_ones_own_on_theirs(tmp_path):
+    """`--limit` leaves training without the ends of the scale; one's own grades have another one."""
+    from fmhub.data.parts import limit
+    from fmhub.training.plan import Options, make
+
+    tables = GRADE.data.load().tables
+    head = GRADE.head.fit(Known(train=limit(tables["train"], 20)), GRADE.recipe)
+    assert (head.low, head.high) == (-4, 4) and len(head.targets(tables["test"])["value"]) == len(tables["test"])
+    own(
+        tmp_path / "a.csv",
+        [(f"Essay number {number} says a few things", str(20 + number % 11)) for number in range(60)],
+        "text,score",
+        GRADE,
+    )
+    task = make("grade-text", Options(data=str(tmp_path / "a.csv"), columns={"target": "score"})).task
+    head = task.head.fit(Known(train=task.data.load().tables["train"]), task.recipe)
+    assert (head.low, head.high) == (20, 30)
 
 
 def test_a_rating_off_the_scale_names_its_row(tmp_path):
@@ -164,13 +186,13 @@ def test_graded_texts_keep_reviews_together_and_learn_their_scale(tmp_path):
     assert {name: len(table) for name, table in splits.tables.items()} == {"train": 2586, "validation": 371, "test": 751}
     groups = [set(table["group"].to_pylist()) for table in splits.tables.values()]
     assert sum(map(len, groups)) == len(set().union(*groups))
-    head = GRADE.head.fit(splits.known(), Recipe())
+    head = OWN.fit(splits.known(), Recipe())
     assert (head.low, head.high) == (-4, 4)
     assert set(grades.sample()["id"].to_pylist()) < {name for table in splits.tables.values() for name in table["id"].to_pylist()}
 
     essays = [(f"Essay number {number} says a few things", str(1 + number % 6)) for number in range(60)]
     mine = own(tmp_path / "a.csv", essays, "text,score", GRADE).load()
-    assert (GRADE.head.fit(mine.known(), Recipe()).low, GRADE.head.fit(mine.known(), Recipe()).high) == (1, 6)
+    assert (OWN.fit(mine.known(), Recipe()).low, OWN.fit(mine.known(), Recipe()).high) == (1, 6)
     with pytest.raises(DataError, match="no label or target"):
         own(tmp_path / "b.csv", [*essays, ("one more", "")], "text,score", GRADE).load()
 

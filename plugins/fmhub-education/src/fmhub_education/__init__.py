@@ -62,7 +62,7 @@ def fmhub_tasks() -> Iterator[Task]:
         title="Grade a text as people do (-4 to 4), agreement as quadratic weighted kappa",
         summary="The mean grade of 20 people for a sentence, as a stand-in for marking; your own texts and grades with --data.",
         data=grades.Grades.of(data.rows(grades.read, split=data.Given(), text="text", target="grade")),
-        head=heads.Regression(whole=True),
+        head=heads.Regression(low=-4, high=4, whole=True),
         metrics=("kappa_quadratic", "pearson", "spearman", "mae", "rmse"),
         recipe=Recipe(epochs=3, lr=2e-3, length=128),
         baselines=(baselines.Mean(), baselines.TfidfRidge()),
