@@ -71,6 +71,13 @@ def test_english_at_five_seconds_is_no_worse_than_untouched_at_thirty():
     assert record["seeds"] == 3 and record["recipe"]["length"] == 500 and record["scores"]["test"]["wer"]["value"] <= untouched
 
 
+@pytest.mark.parametrize("language", ["es", "ru"])
+def test_spanish_and_russian_have_two_fifths_fewer_errors_than_untouched(language):
+    record = KEPT[f"speech-recognition-{language}"]
+    untouched = baseline(record, "zero-shot-30s")["scores"]["test"]["wer"]["value"]
+    assert record["seeds"] == 3 and record["scores"]["test"]["wer"]["value"] <= 0.6 * untouched
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_declared_references_are_those_of_the_committed_run(name):
     assert bool(TASKS[name].references) == (name in KEPT)
