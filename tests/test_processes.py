@@ -42,7 +42,7 @@ texts = [" ".join(words[(i * 7 + j * (i % 5 + 1)) % 14] for j in range(1 + i * 5
 rows = pa.table({"id": [str(i) for i in range(97)], "text": texts, "target": ["up" if i % 3 else "down" for i in range(97)]})
 recipe = Recipe(epochs=2, batch=8, budget=40, lr=5e-3, dropout=0.0, class_weights="balanced", l1=1e-4, patience=0, lora=Lora(rank=2))
 accelerator = ranks.accelerator(recipe.precision)
-network = Network(load(Path(tiny), sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe)
+network = Network(load(Path(tiny), sha256="0"), Text(), Classification().fit(Known(train=rows), recipe), recipe).to(accelerator.device)
 found, losses, gradients = {}, [], loop.step_gradients
 
 def watched(network, train, plan, step, accelerator, parameters):
