@@ -38,6 +38,13 @@ def test_no_near_duplicate_crosses_the_split(code):
             assert sorted(MARK.findall(source)) == sorted(MARK.findall(target))
 
 
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_fmhub_check_finds_none_in_what_is_declared(code):
+    task = TASKS[f"translate-en-{code}"]
+    found, why = splits_disjoint(SimpleNamespace(whole=task.data.load(), stem=task.stem, declared=replace(task, sample=None)))
+    assert found, why
+
+
 def test_near_duplicates_are_one_group():
     texts = ["Insert a row", "Inserts the rows", "Insert rows: 10", "Delete a row", "Open %1", "Opens %2."]
     groups = grouped(texts)

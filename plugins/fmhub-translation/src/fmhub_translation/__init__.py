@@ -13,7 +13,7 @@ fmhub_api = (1, 0)
 
 LANGUAGES = {"fr": "French", "de": "German", "es": "Spanish", "zh": "Chinese"}
 
-REFERENCE = {"de": (19.73, 61.86), "es": (23.93, 69.1), "fr": (25.53, 70.93), "zh": (5.18, 34.32)}
+REFERENCE = {"de": (19.73, 61.91), "es": (23.93, 69.1), "fr": (25.53, 70.93), "zh": (5.18, 34.39)}
 """chrF of the source as it is and of the committed reference run, on the test part."""
 
 
