@@ -59,7 +59,7 @@ def test_half_precision_scores_nearly_as_whole(precision, tiny, reviews, tmp_pat
     whole = fmhub_json(*arguments(tiny, reviews, "--json", "--quiet"), home=tmp_path)
     half = fmhub_json(*arguments(tiny, reviews, "--set", f"recipe.precision={precision}", "--json", "--quiet"), home=tmp_path)
     assert half["environment"]["precision"] == precision
-    assert 0 < np.abs(scores(tmp_path, half) - scores(tmp_path, whole)).mean() < 0.1
+    assert 0 < np.abs(scores(tmp_path, half) - scores(tmp_path, whole)).max() < 0.2
     assert half["scores"]["test"]["accuracy"]["value"] >= whole["scores"]["test"]["accuracy"]["value"] - 0.1
 
 
