@@ -199,9 +199,10 @@ def installed() -> dict[str, tuple[Distribution, list[EntryPoint]]]:
     found: dict[str, tuple[Distribution, list[EntryPoint]]] = {}
     for distribution in distributions():
         text = distribution.read_text("entry_points.txt") or ""
-        if f"[{GROUP}]" not in text or not distribution.metadata["Name"]:
+        if f"[{GROUP}]" not in text:
             continue
+        name = distribution.metadata["Name"]  # read once: each look parses the file anew
         points = [point for point in distribution.entry_points if point.group == GROUP]
-        if points:
-            found.setdefault(normalise(distribution.name), (distribution, points))
+        if name and points:
+            found.setdefault(normalise(name), (distribution, points))
     return found

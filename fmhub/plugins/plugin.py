@@ -29,6 +29,8 @@ from fmhub.task import API_VERSION, Task
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
+    from packaging.specifiers import SpecifierSet
+
 MOST = 1000
 """Tasks or backbones that one plugin may declare; a generator that never ends stops here."""
 
@@ -71,11 +73,12 @@ def normalise(name: str) -> str:
 
 def load(distribution: Distribution, entry_points: Sequence[EntryPoint], *, seconds: float) -> Plugin:
     """Import a distribution's entry points and collect what they declare. Never raises but for Ctrl-C."""
-    name = normalise(distribution.name)
+    metadata = distribution.metadata  # once: each look parses the file anew
     points = tuple(f"{point.name} = {point.value}" for point in entry_points)
-    plugin = Plugin(name, distribution.version, points, summary=distribution.metadata["Summary"] or "")
+    plugin = Plugin(normalise(metadata["Name"]), metadata["Version"], points, summary=metadata["Summary"] or "")
+    requires = metadata.get_all("Requires-Dist") or distribution.requires or ()
     parts: list[Any] = []
-    return guarded(plugin, seconds, lambda: _load(plugin, distribution, entry_points, parts))
+    return guarded(plugin, seconds, lambda: _load(plugin, requires, entry_points, parts))
 
 
 def from_object(part: Any, name: str, version: str, *, seconds: float) -> Plugin:
@@ -138,9 +141,10 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
 
 
-def _load(plugin: Plugin, distribution: Distribution, entry_points: Sequence[EntryPoint], parts: list[Any]) -> Plugin:
+def _load(plugin: Plugin, requires: Sequence[str], entry_points: Sequence[EntryPoint], parts: list[Any]) -> Plugin:
     valid_name(plugin.name, "Plugin")
-    _check_requirement(distribution)
+    for line in requires:
+        _check_requirement(line)
     for point in entry_points:
         part = point.load()
         if part not in parts:
@@ -148,18 +152,27 @@ def _load(plugin: Plugin, distribution: Distribution, entry_points: Sequence[Ent
     return _collect(plugin, parts)
 
 
-def _check_requirement(distribution: Distribution) -> None:
-    """Whether this fmhub is one that the distribution asks for."""
-    asked = [line for line in distribution.requires or () if re.match(r"fmhub\s*(?![\w.-])", line, re.IGNORECASE)]
+def _check_requirement(line: str) -> None:
+    """Whether this fmhub is one that a line of a distribution's requirements asks for."""
+    asked = re.match(r"fmhub(?![\w.-])\s*(?:\[[\w\s,.-]*\])?", line, re.IGNORECASE)
     if not asked:
         return
+    specifier, applies = _parsed(line, line[asked.end() :])
+    if applies and not specifier.contains(fmhub.__version__, prereleases=True):
+        raise Broken(f"it requires fmhub{specifier}, and this is fmhub {fmhub.__version__}", "upgrade the older of the two")
+
+
+def _parsed(line: str, versions: str) -> tuple[SpecifierSet, bool]:
+    """A requirement's versions, and whether its marker holds here. The parser of whole requirements costs a fifth of `fmhub tasks`'s
+    imports, so that a line of versions alone, as all but a few are, goes without."""
+    from packaging.specifiers import SpecifierSet
+
+    if not set(versions) & set("(;@["):
+        return SpecifierSet(versions), True
     from packaging.requirements import Requirement
 
-    for requirement in map(Requirement, asked):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if not requirement.specifier.contains(fmhub.__version__, prereleases=True):
-            raise Broken(f"it requires {requirement}, and this is fmhub {fmhub.__version__}", "upgrade the older of the two")
+    requirement = Requirement(line)
+    return requirement.specifier, requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def _collect(plugin: Plugin, parts: Sequence[Any]) -> Plugin:
