@@ -18,7 +18,7 @@ from fmhub import hub
 from fmhub.errors import UsageError
 from fmhub.plugins import trial
 from fmhub.plugins.environment import installed
-from fmhub.testing import Outcome, data_checks, kit, metric_checks, sockets, training_checks
+from fmhub.testing import Outcome, chance, data_checks, kit, metric_checks, sockets, training_checks
 
 GOOD = '''
 """Remarks, good or bad."""
@@ -281,9 +281,12 @@ def test_the_quick_checks(code, check, said, distribution):
     assert outcome.ok is False and said in outcome.figure
 
 
-@pytest.mark.parametrize(("scores", "ok"), [((0.5,), True), ((0.7, 0.8), True), ((0.7, 0.5), False)])
-def test_what_a_network_knows_before_training_is_no_leak(scores, ok, monkeypatch):
-    """Scores after training on dealt-out targets and, where that is above chance (0.5 +- 0.02), before any training."""
+@pytest.mark.parametrize(
+    ("scores", "low", "ok"),
+    [((0.5,), 0, True), ((0.7, 0.8), -0.2, True), ((0.7, 0.69), -0.01, True), ((0.7, 0.69), 0.001, False), ((0.7, 0.5), 0.1, False)],
+)
+def test_what_a_network_knows_before_training_is_no_leak(scores, low, ok, monkeypatch):
+    """Scores after training on dealt-out targets and, where that is above chance (0.5 +- 0.02), before any; and the gain's low end."""
     import pyarrow as pa
 
     from fmhub import Recipe, Task, data, heads
@@ -300,10 +303,29 @@ def test_what_a_network_knows_before_training_is_no_leak(scores, ok, monkeypatch
         name="t", title="T", data=data.rows(lambda: rows), head=heads.Classification(), metrics=["accuracy"], recipe=Recipe(epochs=3)
     )
     orders = np.array([0.48, 0.52])
+    monkeypatch.setattr(training_checks, "gain", lambda *_: (low, 0.3))
     monkeypatch.setattr(training_checks.Chance, "of", lambda *_: training_checks.Chance(next(left), orders, 0.5, 1.0))
     it = SimpleNamespace(is_likelihood=False, task=task, run=run, splits=Splits({"train": rows, "validation": rows, "test": rows}, ""))
     assert training_checks.shuffled_labels_at_the_floor(it)[0] is ok
     assert epochs == [2, 0][: len(scores)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "away"), [("accuracy", lambda right: np.where(right, "x", "y")), ("rmse", lambda right: np.where(right, 0.0, 1.0))]
+)
+def test_the_gain_of_a_leak_lies_above_nothing_and_that_of_other_mistakes_does_not(metric, away, monkeypatch):
+    """Forty rows: 38 right against 22 is learnt; 23 against 22, on other rows, is not. Less of an error is a gain, too."""
+    runs = {"before": np.arange(40) < 22, "leak": np.arange(40) < 38, "noise": np.arange(40) >= 17}
+
+    def columns(_, folder):
+        return {"id": np.arange(40).astype(str), "target": away(np.ones(40, bool)), "prediction": away(runs[folder])}
+
+    monkeypatch.setattr(chance, "test_columns", columns)
+    it = SimpleNamespace(task=SimpleNamespace(metrics=[metric], head=None))
+    low, high = chance.gain(it, "leak", "before")
+    assert 0 < low < high
+    low, high = chance.gain(it, "noise", "before")
+    assert low < 0 < high
 
 
 def test_licences():

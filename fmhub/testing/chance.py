@@ -10,6 +10,7 @@ import numpy as np
 
 from fmhub.errors import FmhubError
 from fmhub.evaluation import baselines, metrics
+from fmhub.evaluation.intervals import paired
 from fmhub.evaluation.metrics.columns import columns as columns_of
 from fmhub.evaluation.metrics.columns import take
 from fmhub.runs.folder import read_table
@@ -67,6 +68,15 @@ class Chance:
             return cls(metric.score(table, labels), np.array(orders), sign * metric.score(before, labels), sign)
         orders = [sign * metric.score(dealt(table, random.permutation(len(table["id"]))), labels) for _ in range(ORDERS)]
         return cls(metric.score(table, labels), np.array(orders), sign * _constant(it, metric, labels, table), sign)
+
+
+def gain(it: Subject, folder: Path, before: Path) -> tuple[float, float]:
+    """The 95 % interval of what one run's test score is above another's on the same rows, in the metric's own good direction."""
+    metric = metrics.get(it.task.metrics[0])
+    found: dict[str, Any] = paired(metric, test_columns(it, folder), test_columns(it, before), getattr(it.task.head, "labels", None))
+    ends = [found["low"], found["high"]] if found["low"] is not None else [found["value"]] * 2
+    low, high = sorted(float(end) * (1 if metric.direction == "max" else -1) for end in ends)
+    return low, high
 
 
 def _untrained(it: Subject, table: dict[str, Any]) -> dict[str, Any]:

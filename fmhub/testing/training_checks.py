@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fmhub.data.parts import limit
 from fmhub.evaluation import metrics
 from fmhub.recipe import override
 from fmhub.testing import Seen
-from fmhub.testing.chance import Chance
+from fmhub.testing.chance import Chance, gain
 from fmhub.testing.subject import Fixed, Subject, canonical
 from fmhub.training.loop import fit
 from fmhub.training.network import Network
@@ -68,22 +69,26 @@ def _learnt_by_heart(it: Subject, rate: float, name: str) -> Seen:
 def shuffled_labels_at_the_floor(it: Subject) -> Seen:
     """Trained on targets dealt out at random, it scores on the true ones as its own predictions in any other order do.
 
-    A network that can tell examples apart before any training (by what the backbone says of titles) may know that much, and no more.
+    A network that can tell examples apart before any training (by what the backbone says of titles, by what a translation copies)
+    may know that much, and no more: the paired 95 % interval of what dealt targets taught it reaches down to nothing.
     """
     if it.is_likelihood:
         return None, "a likelihood is learnt from no labels"
     tables = {**it.splits.tables, **{name: _dealt(it.splits.tables[name]) for name in ("train", "validation")}}
     data = Fixed(replace(it.splits, tables=tables))
 
-    def after(epochs: float, name: str) -> Chance:
+    def after(epochs: float, name: str) -> Path:
         task = replace(it.task, data=data, recipe=override(it.task.recipe, {"epochs": epochs}))
-        return Chance.of(it, it.run(task, name, baseline=False)[1])
+        return it.run(task, name, baseline=False)[1]
 
-    chance = after(min(2, it.task.recipe.epochs), "shuffled")
+    taught = after(min(2, it.task.recipe.epochs), "shuffled")
+    chance = Chance.of(it, taught)
     if chance.deviations <= 4:
         return True, f"{chance.value:.3f}, by chance {chance}"
-    before = after(0, "untaught")
-    return chance.deviations <= before.deviations, f"{chance.value:.3f}, before any training {before.value:.3f}, by chance {chance}"
+    untaught = after(0, "untaught")
+    before, (low, high) = Chance.of(it, untaught), gain(it, taught, untaught)
+    figure = f"{chance.value:.3f}, before any training {before.value:.3f}, gain [{low:+.3f}, {high:+.3f}], by chance {chance}"
+    return chance.deviations <= before.deviations or low <= 0, figure
 
 
 def _dealt(table: pa.Table) -> pa.Table:
