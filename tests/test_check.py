@@ -182,6 +182,19 @@ def test_a_mutant_fails_the_check_that_is_there_for_it(code, check, said, looked
     assert said in outcome.figure
 
 
+def test_dealing_out_predictions_leaves_each_row_what_the_data_say_of_it():
+    import pyarrow as pa
+
+    from fmhub.task import Splits
+
+    it = SimpleNamespace(splits=Splits({"test": pa.table({"id": ["a", "b"], "target": [0, 1], "slice": ["one", "two"]})}, ""))
+    table = {"id": np.array([0, 1]), "target": np.array([0, 1]), "slice": np.array([1, 2]), "prediction": np.array([5, 6])}
+    found = chance.dealt(it, table, np.array([1, 0]))
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "id": [0, 1], "target": [0, 1], "slice": [1, 2], "prediction": [6, 5],
+    }  # fmt: skip
+
+
 AWAY = """
 class Away:
     def load(self):

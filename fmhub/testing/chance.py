@@ -66,7 +66,7 @@ class Chance:
             mixed = [{name: np.where(way, table[name], before[name]) for name in metric.reads} for way in ways]
             orders = [sign * metric.score(one, labels) for one in mixed]
             return cls(metric.score(table, labels), np.array(orders), sign * metric.score(before, labels), sign)
-        orders = [sign * metric.score(dealt(table, random.permutation(len(table["id"]))), labels) for _ in range(ORDERS)]
+        orders = [sign * metric.score(dealt(it, table, random.permutation(len(table["id"]))), labels) for _ in range(ORDERS)]
         return cls(metric.score(table, labels), np.array(orders), sign * _constant(it, metric, labels, table), sign)
 
 
@@ -93,9 +93,10 @@ def test_columns(it: Subject, folder: Path) -> dict[str, Any]:
     return dict(columns_of(of_split(with_target(table, it.splits.tables.values()), "test")))
 
 
-def dealt(table: dict[str, Any], order: np.ndarray) -> dict[str, Any]:
-    """The predictions of other rows beside each row's target."""
-    moved = [name for name in table if name not in ("id", "split", "fold", "seed", "group", "target")]
+def dealt(it: Subject, table: dict[str, Any], order: np.ndarray) -> dict[str, Any]:
+    """The predictions of other rows beside each row's target and what else the data say of it (of which slice it is)."""
+    own = {"id", "split", "fold", "seed", "group", "target", *it.splits.tables["test"].column_names} - {"prediction", "scores"}
+    moved = [name for name in table if name not in own]
     return {**table, **take({name: table[name] for name in moved}, order)}
 
 

@@ -39,7 +39,7 @@ def order_of_rows_is_nothing(it: Subject) -> Seen:
     order = np.random.default_rng(1).permutation(len(made["id"]))
     wrong = []
     # right predictions all alike would hide an order: the same ones dealt out at random are looked at too
-    for metric, table in itertools.product(_metrics(it), (made, dealt(made, order[::-1]))):
+    for metric, table in itertools.product(_metrics(it), (made, dealt(it, made, order[::-1]))):
         value = metric.score(table, labels)
         ways = {"in another order": metric.score(take(table, order), labels)}
         if metric.statistics is not None and metric.combine is not None:
@@ -59,7 +59,7 @@ def metrics_read_predictions(it: Subject) -> Seen:
             continue
         table = best if best is not None else _made(it)
         value = metric.score(table, _labels(it))
-        others = [metric.score(dealt(table, order), _labels(it)) for order in _orders(len(table["id"]))]
+        others = [metric.score(dealt(it, table, order), _labels(it)) for order in _orders(len(table["id"]))]
         if all(_same(value, other) for other in others):
             wrong.append(f"{metric.name} is {value:.4g} whatever is predicted: it ignores its input")
         elif best is not None and not all(metric.better(value - other) or _same(value, other) for other in others):
