@@ -48,6 +48,8 @@ class Encoded:
     truncated: int = 0
     unknown: int = 0
     """Examples with something that the backbone has no token for."""
+    alike: bool = False
+    """Only examples of equal length share a forward pass: the backbone takes no mask, and would hear another's padding."""
 
 
 @dataclass
@@ -103,8 +105,8 @@ class Setting(Known):
     """(rows, 2 * width) float32: what the run's own backbone, untouched, says of rows: its first token beside the mean of all."""
     tokenizer: Callable[[], Any] | None = None
     """The raw tokenizer of the run's own backbone."""
-    untrained: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
-    """From changes of the recipe to what the run's own stem, backbone and head say of rows before any training."""
+    untrained: Callable[[Mapping[str, Any], Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
+    """From changes of the recipe and of the stem to what the run's own stem, backbone and head say of rows before any training."""
     frozen: Callable[[Mapping[str, Any]], Callable[[pa.Table], dict[str, Any]]] | None = None
     """From changes of the run's own head: trains it on the untouched backbone, with the task's recipe, and gives what it says of rows."""
 

@@ -31,6 +31,8 @@ class Audio:
     of its positions as that takes: five seconds cost a sixth of Whisper's thirty. Augmentation adds noise and masks.
     """
 
+    windows: tuple[int, ...] = ()
+    """Frames of shorter windows: a sound gets the shortest that holds it, whatever else is in its batch; `recipe.length` is the longest."""
     whole: bool = False
     """True: a longer sound becomes several windows, cut where it is quietest; False: its end is left out."""
     positions: Literal["slice", "stretch"] = "slice"
@@ -47,7 +49,8 @@ class Audio:
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
         """`sound`: int16 samples of all windows, one after another; `ends` of each; `windows` (rows + 1,) where each row's begin.
 
-        A length is a row's windows in frames. Raises `DataError` naming the row that is no sound.
+        A length is a row's windows in frames; with `windows`, rows of unequal ones share no forward pass. Raises `DataError`
+        naming the row that is no sound.
         """
         import numpy as np
 
@@ -68,7 +71,12 @@ class Audio:
             windows.append(len(pieces))
         ends, begins = np.cumsum([len(piece) for piece in pieces]), np.array(windows)
         values = {"sound": np.concatenate(pieces), "ends": ends, "windows": begins, "most": most, "settings": settings}
-        return Encoded(np.diff(begins) * frames, values, truncated=cut)
+        lengths = np.diff(begins) * frames
+        if self.windows:
+            shorter = np.array(sorted({one // 2 * 2 for one in self.windows if 2 <= one < frames} | {frames}))
+            held = -(-np.diff(ends, prepend=0)[begins[:-1]] // int(settings["hop_length"]))
+            lengths = np.where(np.diff(begins) == 1, shorter[np.searchsorted(shorter, held)], lengths)
+        return Encoded(lengths, values, truncated=cut, alike=bool(self.windows))
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`input_features` (windows, mels, frames) float32; `attention_mask` (windows, frames), where there is sound; `owner`
@@ -79,16 +87,18 @@ class Audio:
         from fmhub.stems import spectrogram
 
         values = encoded.values
+        hop, count = int(values["settings"]["hop_length"]), np.diff(values["windows"])[rows]
+        wide = int((encoded.lengths[rows] // count).max())
         spans = [(owner, at) for owner, row in enumerate(rows) for at in range(values["windows"][row], values["windows"][row + 1])]
-        waves = np.zeros((len(spans), values["most"]), np.float32)
+        waves = np.zeros((len(spans), wide * hop), np.float32)
         counts = np.zeros(len(spans), np.int64)
         for place, (_, at) in enumerate(spans):
             begin, end = values["ends"][at - 1] if at else 0, values["ends"][at]
             counts[place] = end - begin
             waves[place, : end - begin] = values["sound"][begin:end].astype(np.float32) / 32767
-        sounds, hop = torch.from_numpy(waves), int(values["settings"]["hop_length"])
+        sounds = torch.from_numpy(waves)
         frames = torch.from_numpy(-(-counts // hop))
-        real = torch.arange(values["most"] // hop) < frames[:, None]
+        real = torch.arange(wide) < frames[:, None]
         if random is not None and strength > 0:
             sounds = spectrogram.disturbed(sounds, real.repeat_interleave(hop, 1), random, strength)
         features = spectrogram.log_mel(sounds, values["settings"])
@@ -110,9 +120,11 @@ class Audio:
 
     def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
         """Nothing to train; the backbone's table of positions is cut to the window, in place."""
-        from fmhub.backbones.context import shorten
+        from fmhub.backbones.context import follow, shorten
 
         shorten(backbone, window(backbone, recipe) // 2, self.positions)
+        if self.windows:
+            follow(backbone)
 
 
 def _called(row: str, source: Any) -> str:
@@ -122,7 +134,9 @@ def _called(row: str, source: Any) -> str:
 
 def window(backbone: Backbone, recipe: Recipe) -> int:
     """Frames of one window: the recipe's length, at most what the backbone has positions for, two frames a position."""
-    most = getattr(backbone.model.config, "num_mel_bins", None) and 2 * int(backbone.model.config.max_source_positions)
+    from fmhub.backbones.context import positions
+
+    most = getattr(backbone.model.config, "num_mel_bins", None) and 2 * positions(backbone)
     if not most:
         raise UsageError(f"Backbone {backbone.name!r} does not read spectrograms: use one of modality audio, such as whisper-tiny-en.")
     return min(recipe.length, most) // 2 * 2 or 2

@@ -22,15 +22,20 @@ def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> lis
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def parts(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Cut `rows`, longest first, into parts whose padded size stays within `budget` units (at least one row each)."""
+def parts(rows: np.ndarray, lengths: np.ndarray, budget: int, alike: bool = False) -> Iterator[np.ndarray]:
+    """Cut `rows`, longest first, into parts whose padded size stays within `budget` units (at least one row each).
+
+    `alike`: and whose lengths are equal, so that nothing is padded.
+    """
     rows = rows[np.argsort(-lengths[rows], kind="stable")]
     while len(rows):
         count = max(1, budget // max(1, int(lengths[rows[0]])))
+        if alike:
+            count = min(count, int((lengths[rows] == lengths[rows[0]]).sum()))
         yield rows[:count]
         rows = rows[count:]
 
 
-def evaluation_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+def evaluation_batches(lengths: np.ndarray, budget: int, alike: bool = False) -> list[np.ndarray]:
     """All rows, sorted by length, longest first, so that a batch too large for memory fails at once."""
-    return list(parts(np.arange(len(lengths)), lengths, budget))
+    return list(parts(np.arange(len(lengths)), lengths, budget, alike))

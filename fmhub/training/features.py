@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,7 @@ class Features:
         network = self.network
         encoded = network.prepare(rows, targets=False).encoded
         found = np.empty((len(rows), 2 * network.backbone.width), np.float32)
-        for some in evaluation_batches(encoded.lengths, network.recipe.budget):
+        for some in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
             batch = network.stem_spec.batch(encoded, some, random=None, strength=0.0)
             states = network.encoder(batch if network.stem is None else network.stem(batch), Reads("all"))
             real = states.mask[..., None].to(states.x.dtype)
@@ -46,7 +46,9 @@ class Features:
         return found
 
 
-def untrained(member: Member, load: Load, changes: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, Any]]:
+def untrained(
+    member: Member, load: Load, changes: Mapping[str, Any], stem_changes: Mapping[str, Any]
+) -> Callable[[pa.Table], dict[str, Any]]:
     """See `fmhub.task.Setting.untrained`; the network is built at once."""
     from fmhub.training import ranks
     from fmhub.training.loop import predict
@@ -55,6 +57,6 @@ def untrained(member: Member, load: Load, changes: Mapping[str, Any]) -> Callabl
     recipe = override(member.task.recipe, {"seed": member.seed, **changes})
     shared = ranks.accelerator(recipe.precision)
     accelerator: Any = Alone(device=shared.device, autocast=shared.autocast)  # the other ranks are not asked
-    network = Network(load(), stem, head, recipe, member.known)
+    network = Network(load(), replace(cast("Any", stem), **stem_changes), head, recipe, member.known)
     network.to(accelerator.device)
     return lambda rows: predict(network, network.prepare(rows, targets=False), accelerator)

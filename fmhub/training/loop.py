@@ -152,7 +152,7 @@ def step_gradients(
     total = weight = torch.zeros((), device=accelerator.device)
     count = len(plan.rows(step))
     for batch in plan.batches(step):
-        for rows in parts(batch[rank::world], train.encoded.lengths, recipe.budget):
+        for rows in parts(batch[rank::world], train.encoded.lengths, recipe.budget, train.encoded.alike):
             assert train.targets is not None
             with accelerator.autocast():
                 outputs = network.outputs(train, rows, random)
@@ -229,8 +229,7 @@ def _remember(
 def predict(network: Network, part: Part, accelerator: Accelerator) -> dict[str, list[Any]]:
     """What the head says of every row, in the rows' order, computed longest first and shared among processes."""
     network.eval()
-    lengths = part.encoded.lengths
-    batches = evaluation_batches(lengths, network.recipe.budget)
+    batches = evaluation_batches(part.encoded.lengths, network.recipe.budget, part.encoded.alike)
     rows: list[int] = []
     columns: dict[str, list[Any]] = {}
     for batch in batches[accelerator.process_index :: accelerator.num_processes]:

@@ -225,7 +225,7 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
     rows, allowed = len(encoded.lengths), limit()
     index, at, width, uniform = np.zeros((2, rows), np.int64), 0, 0, False
     with (folder / "states").open("wb") as file:
-        for batch in evaluation_batches(encoded.lengths, network.recipe.budget):
+        for batch in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
             hidden, mask, uniform = _states(network, encoded, batch, start)
             if len(hidden) != len(batch):
                 raise OSError("an example is more than one row of the backbone's input")

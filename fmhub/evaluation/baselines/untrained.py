@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Untrained:
-    """For heads that the checkpoint itself brings (a decoder); `changes` are of the recipe, such as another length of input."""
+    """For heads that the checkpoint itself brings (a decoder).
+
+    `changes` are of the recipe, such as another length of input, `stem` those of the stem.
+    """
 
     name: str = "zero-shot"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    stem: Mapping[str, Any] = field(default_factory=dict)
     unread: tuple[str, ...] = ("train", "validation")
     """Parts that it is not asked about: nothing is chosen by it."""
 
@@ -27,7 +31,7 @@ class Untrained:
         """Nothing is learnt."""
         if setting.untrained is None:
             raise UsageError("A zero-shot baseline needs the run's own network: the setting has none.")
-        return FittedUntrained(setting.untrained(self.changes))
+        return FittedUntrained(setting.untrained(self.changes, self.stem))
 
 
 @dataclass(frozen=True)
