@@ -136,6 +136,40 @@ def test_decoding_by_hand() -> None:
     assert head.decode(outputs(labels=2)) == {"prediction": [[]]}
 
 
+def windows(*corners: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """What silent grids say of 40 x 40 windows of one picture, 60 wide and 40 high, at these corners."""
+    said = outputs()
+    many = {name: said[name].repeat(len(corners), *[1] * (said[name].dim() - 1)) for name in ("kinds", "boxes", "frame", "source")}
+    places = torch.tensor([[0, left, top, left + 40, top + 40, 60, 40] for left, top in corners])
+    return {**said, **many, "windows": places}
+
+
+def test_windows_learn_what_they_show_of_a_picture() -> None:
+    head = heads.Detection(labels=("a",))
+    targets = {"boxes": [np.array([[12, 10, 22, 20], [50, 10, 60, 20]], np.float32)], "kinds": [np.array([0, 0])]}
+    said = windows((0, 0), (20, 0))
+    _, weight = head.loss(said, targets, Recipe())
+    alone = [
+        head.loss(outputs(), {"boxes": [np.array([box], np.float32)], "kinds": [np.array([0])]}, Recipe())[1]
+        for box in ((12, 10, 22, 20), (30, 10, 40, 20))
+    ]
+    assert float(weight) == float(sum(alone))  # a fifth of the first box is in the second window: too little to be learnt there
+    seen = heads.SetDetection(labels=("a",)).loss(
+        {**said, "size": torch.tensor(40), "boxes": said["boxes"][:, :4], "kinds": said["kinds"][:, :4]}, targets, Recipe()
+    )
+    assert float(seen[1]) == 2.0
+
+
+def test_what_windows_find_is_one_answer_of_the_picture() -> None:
+    head = heads.Detection(labels=("a",), least=0.3)
+    said = windows((0, 0), (20, 0))
+    said["kinds"][0, 5] = said["kinds"][1, 4] = 2.0  # the cells at (15, 15) and, seen from the second window, (5, 15)
+    said["boxes"][0, 5], said["boxes"][1, 4] = B([22.0, 10, 32, 20]), B([2.0, 10, 12, 20])  # the same thing
+    said["kinds"][1, 7], said["boxes"][1, 7] = 1.0, B([30.0, 10, 40, 20])
+    (found,) = head.decode(said)["prediction"]
+    assert [one["box"] for one in found] == [[22, 10, 32, 20], [50, 10, 60, 20]]
+
+
 def scenes(count: int, seed: int) -> pa.Table:
     """Dark discs and bright squares on grey, 64 x 48 pixels, 1 to 3 a picture."""
     random = np.random.default_rng(seed)

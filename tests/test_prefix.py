@@ -127,6 +127,29 @@ def test_layers_that_are_read_below_are_kept_beside(network, said, kind, layers,
         torch.testing.assert_close(made(batch, hidden, cache.start), made(batch), atol=1e-4, rtol=1e-4)
 
 
+@dataclass(frozen=True)
+class Pieces(Stem):
+    """Several pictures a row, as `windows` of the batch say."""
+
+    def batch(self, encoded, rows, *, random, strength):
+        values = [encoded.values[row] for row in rows]
+        owner = np.repeat(np.arange(len(rows)), [len(value) for value in values])
+        return {"pixel_values": torch.from_numpy(np.concatenate(values)), "windows": torch.from_numpy(owner[:, None])}
+
+
+def test_an_example_may_be_several_windows(network, said):
+    made = network("vit", "head")
+    made.stem_spec, random = Pieces("vit"), np.random.default_rng(0)
+    data = Encoded(np.array([20, 60, 20]), [random.standard_normal((count, 3, 16, 16), dtype=np.float32) for count in (1, 3, 1)])
+    cache, rows = opened(made, data, said), np.array([2, 1])
+    batch = made.stem_spec.batch(data, rows, random=None, strength=0)
+    with torch.no_grad():
+        torch.testing.assert_close(made(batch, cache.batch(rows, CPU), cache.start), made(batch), atol=2e-3, rtol=2e-3)
+        again = opened(made, data, said).take(np.array([1]))
+        torch.testing.assert_close(again.batch(np.array([0]), CPU), cache.batch(np.array([1]), CPU))
+    assert len(said) == 1  # computed once
+
+
 def test_a_warm_cache_changes_no_bit(network, said, home):
     made, data = network(), encoded()
     cold = opened(made, data, said)

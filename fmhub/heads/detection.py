@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EDGE = 2.0
 """Pixels from a tile's edge within which a box may be of a thing that the tile cuts."""
+SEEN = 0.25
+"""Share of a box that a window of a larger picture must show for the box to be learnt there."""
 CENTRE = 1.5
 """A cell learns a box whose centre is at most this many cells away in x and in y, and that holds it."""
 
@@ -33,7 +35,8 @@ class Detection:
     """A target is a list of {box, label}, a prediction a list of {box, label, score}, best first.
 
     A box is [left, top, right, bottom] in pixels of the true picture; the stem's batch must say in `frame` (examples, 2, 3)
-    where it put them, and in `source` (examples, 2) how wide and high the picture is.
+    where it put them, and in `source` (examples, 2) how wide and high the picture is. Where the stem makes several windows of an
+    example, it says in `windows` (windows, 7) what `joined` asks for.
     """
 
     labels: Sequence[str] = ()
@@ -86,21 +89,21 @@ class Detection:
         """Sum over cells, weighed by the number of cells that have a box (at least one an example)."""
         from fmhub.heads.grid import assign, losses
 
-        assigned = [
-            assign(outputs, row, boxes, kinds, CENTRE)
-            for row, (boxes, kinds) in enumerate(zip(targets["boxes"], targets["kinds"], strict=True))
-        ]
-        return losses(outputs, assigned)
+        pairs = zip(*_in_windows(outputs, targets), strict=True)
+        return losses(outputs, [assign(outputs, row, boxes, kinds, CENTRE) for row, (boxes, kinds) in enumerate(pairs)])
 
     def decode(self, outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
         """`prediction`: lists of {box, label, score}, clipped to the picture."""
         from fmhub.heads.grid import found
 
-        return self._named([found(outputs, row, self.least, self.limit, self.most) for row in range(len(outputs["kinds"]))])
+        return self._named(outputs, [found(outputs, row, self.least, self.limit, self.most) for row in range(len(outputs["kinds"]))])
 
-    def _named(self, rows: list[list[tuple[list[float], int, float]]]) -> dict[str, Any]:
-        named = [[{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows]
-        return {"prediction": named}
+    def _named(self, outputs: dict[str, torch.Tensor], rows: list[list[tuple[list[float], int, float]]]) -> dict[str, Any]:
+        named = {"prediction": [[{"box": box, "label": self.labels[kind], "score": score} for box, kind, score in row] for row in rows]}
+        if "windows" not in outputs:
+            return named
+        windows = outputs["windows"].cpu().numpy()
+        return self.joined(named, windows, int(windows[-1, 0]) + 1)
 
     def readable(self, prediction: Sequence[dict[str, Any]], catalogue: pa.Table | None = None) -> str:
         """How many boxes of each label are sure: `12 nucleus`."""
@@ -161,13 +164,30 @@ class SetDetection(Detection):
         """Sum over queries after the cheapest one-to-one assignment, weighed by the number of true boxes (at least one an example)."""
         from fmhub.heads.queries import losses
 
-        return losses(outputs, targets["boxes"], targets["kinds"], self.queries)
+        return losses(outputs, *_in_windows(outputs, targets), self.queries)
 
     def decode(self, outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
         """`prediction`: lists of {box, label, score}, clipped to the picture."""
         from fmhub.heads.queries import found
 
-        return self._named([found(outputs, row, self.least, self.most) for row in range(len(outputs["kinds"]))])
+        return self._named(outputs, [found(outputs, row, self.least, self.most) for row in range(len(outputs["kinds"]))])
+
+
+def _in_windows(outputs: dict[str, torch.Tensor], targets: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes and labels of each of the outputs: of a window of a larger picture those it shows enough of, cut to it."""
+    import numpy as np
+
+    boxes, kinds = targets["boxes"], targets["kinds"]
+    if "windows" not in outputs or len(outputs["windows"]) == len(boxes):
+        return boxes, kinds
+    found = []
+    for row, left, top, right, bottom, _, _ in outputs["windows"].tolist():
+        whole = boxes[row] - np.array([left, top, left, top], np.float32)
+        inner = whole.clip(0, np.array([right - left, bottom - top] * 2, np.float32))
+        area, shown = ((some[:, 2:] - some[:, :2]).prod(1) for some in (whole, inner))
+        kept = (shown > 0) & (shown >= SEEN * area)
+        found.append((inner[kept], kinds[row][kept]))
+    return [one for one, _ in found], [one for _, one in found]
 
 
 def _check(one: Any, known: dict[str, int], name: str) -> None:

@@ -32,7 +32,7 @@ class Grid(nn.Module):
 
     def forward(self, features: Features) -> dict[str, torch.Tensor]:
         """`kinds` (examples, cells, labels) logits; `boxes` (examples, cells, 4) and `cells` (cells, 2) in pixels of the input;
-        `stride` in pixels; and the batch's `frame` and `source`."""
+        `stride` in pixels; and the batch's `frame` and `source`, and `windows` where it has them."""
         states = features.x if isinstance(features.x, tuple) else (features.x,)
         side = int(states[0].shape[1] ** 0.5)  # what is not a square of patches comes before them: class and register tokens
         tokens = [norm(state[:, -side * side :]) for norm, state in zip(self.norms, states, strict=True)]
@@ -48,10 +48,12 @@ class Grid(nn.Module):
         sides, kinds = said[..., :4], said[..., 4:]
         reach = sides.clamp(-6, 6).exp() * stride
         boxes = torch.cat([cells - reach[..., :2], cells + reach[..., 2:]], dim=-1)
-        return {
-            "kinds": kinds, "boxes": boxes, "cells": cells, "stride": torch.tensor(stride),
-            "frame": features.batch["frame"], "source": features.batch["source"],
-        }  # fmt: skip
+        return {"kinds": kinds, "boxes": boxes, "cells": cells, "stride": torch.tensor(stride), **placed(features)}
+
+
+def placed(features: Features) -> dict[str, torch.Tensor]:
+    """What a batch says of where its pictures are."""
+    return {name: features.batch[name] for name in ("frame", "source", "windows") if name in features.batch}
 
 
 class Laid(nn.Module):

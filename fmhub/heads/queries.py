@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fmhub.heads.boxes import moved, overlap, true_place
-from fmhub.heads.grid import focal
+from fmhub.heads.grid import focal, placed
 from fmhub.task import Features
 
 COSTS = (1.0, 5.0, 2.0)
@@ -36,7 +36,7 @@ class Queries(nn.Module):
 
     def forward(self, features: Features) -> dict[str, torch.Tensor]:
         """`kinds` (examples, queries, labels) logits, `boxes` (examples, queries, 4) in pixels of the input, whose side is `size`;
-        and the batch's `frame` and `source`."""
+        and the batch's `frame` and `source`, and `windows` where it has them."""
         states = features.x if isinstance(features.x, tuple) else (features.x,)
         side = int(states[0].shape[1] ** 0.5)
         tokens = [norm(state[:, -side * side :]) for norm, state in zip(self.norms, states, strict=True)]
@@ -50,7 +50,7 @@ class Queries(nn.Module):
         middle, half = size * (self.anchors + sides[..., :2]).sigmoid(), size * (sides[..., 2:] - 2).sigmoid() / 2
         return {
             "kinds": self.kinds(answers).float(), "boxes": torch.cat([middle - half, middle + half], dim=-1), "size": torch.tensor(size),
-            "frame": features.batch["frame"], "source": features.batch["source"],
+            **placed(features),
         }  # fmt: skip
 
 

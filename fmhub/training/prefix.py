@@ -49,14 +49,16 @@ class Prefix:
     offsets: np.ndarray
     counts: np.ndarray
     uniform: bool
-    """All examples have equally many tokens and all of them count, padding too (the model decides what it attends to)."""
+    """All rows of the input have equally many tokens and all of them count, padding too (the model decides what it attends to)."""
+    tokens: int = 0
+    """Of one such row: an example may be several (`windows` of its batch). 0: each is one, as long as its own count."""
 
     def batch(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
         """The input of layer `start` for some rows, float32: their tokens one after another (tokens, width), or
-        (rows, tokens, width) where uniform. What `Encoder.forward` takes as `hidden`."""
+        (rows, tokens, width) where uniform, a row's windows in turn. What `Encoder.forward` takes as `hidden`."""
         pieces = [self.states[at : at + count] for at, count in zip(self.offsets[rows], self.counts[rows], strict=True)]
         flat = torch.from_numpy(np.concatenate(pieces).astype(np.float32, copy=False))
-        return (flat.view(len(rows), -1, flat.shape[1]) if self.uniform else flat).to(device)
+        return (flat.view(-1, self.tokens or len(flat) // len(rows), flat.shape[1]) if self.uniform else flat).to(device)
 
     def take(self, rows: np.ndarray) -> Prefix:
         """The same cache for a part of its examples (a fold): row i is then `rows[i]` of before."""
@@ -187,7 +189,7 @@ def _open(folder: Path, start: int, say: Say) -> Prefix | None:
         say(f"The prefix cache {folder.name} is damaged ({error}); it is built again.")
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    return Prefix(start, states, index[0], index[1], meta["uniform"])
+    return Prefix(start, states, index[0], index[1], meta["uniform"], meta.get("tokens", 0))
 
 
 def _fill(
@@ -223,17 +225,18 @@ def _fill(
 def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> None:
     """One pass over all examples, longest first. Raises `OverflowError` where half precision cannot hold a value."""
     rows, allowed = len(encoded.lengths), limit()
-    index, at, width, uniform = np.zeros((2, rows), np.int64), 0, 0, False
+    index, at, width, uniform, tokens = np.zeros((2, rows), np.int64), 0, 0, False, 0
     with (folder / "states").open("wb") as file:
         for batch in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
-            hidden, mask, uniform = _states(network, encoded, batch, start)
-            if len(hidden) != len(batch):
+            hidden, mask, uniform, owner = _states(network, encoded, batch, start)
+            if len(hidden) != len(owner):
                 raise OSError("an example is more than one row of the backbone's input")
             flat = hidden[mask].float().cpu().numpy()
             if not (np.abs(flat) <= np.finfo(dtype).max).all() and dtype == np.float16:
                 raise OverflowError
             flat = flat.astype(dtype)
-            counts = mask.sum(1).cpu().numpy()
+            counts = np.bincount(owner, mask.sum(1).cpu().numpy(), len(batch)).astype(np.int64)
+            tokens = hidden.shape[1] if uniform and not encoded.alike else 0
             index[0, batch], index[1, batch] = at + np.cumsum(counts) - counts, counts
             at, width = at + len(flat), flat.shape[1]
             if at * width * dtype.itemsize > allowed:
@@ -242,7 +245,9 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
         file.flush()
         os.fsync(file.fileno())
     (folder / "index").write_bytes(index.tobytes())
-    meta: dict[str, Any] = {"rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "identity": identity}
+    meta: dict[str, Any] = {
+        "rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "tokens": tokens, "identity": identity,
+    }  # fmt: skip
     for name in PARTS:
         with (folder / name).open("rb") as file:
             meta[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -251,8 +256,8 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
 
 @torch.inference_mode()
 @fast_products()
-def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """(input of layer `start`, mask of tokens to keep, whether all are kept)."""
+def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) -> tuple[torch.Tensor, torch.Tensor, bool, np.ndarray]:
+    """(input of layer `start`, mask of tokens to keep, whether all are kept, of which of `rows` each row of the input is)."""
     device = next(network.parameters()).device
     batch = network.stem_spec.batch(encoded, rows, random=None, strength=0.0)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -260,7 +265,8 @@ def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) ->
     given = inputs.get("attention_mask")
     # a model that shortens its input, or takes no mask, sees padding as it is: then every token is kept
     uniform = given is None or given.shape != hidden.shape[:2]
-    return hidden, torch.ones_like(mask) if uniform else mask, uniform
+    owner = inputs["windows"][:, 0].cpu().numpy() if uniform and "windows" in inputs else np.arange(len(rows))
+    return hidden, torch.ones_like(mask) if uniform else mask, uniform, owner
 
 
 def _size(folder: Path) -> int:
