@@ -117,7 +117,7 @@ def _timed(network: Network, member: Member, accelerator: Accelerator, scratch: 
     began = time.perf_counter()
     part = prepared(network, member, _unsaid, scratch)["train"]
     ready = (time.perf_counter() - began) / count
-    schedule, parameters = Schedule(part.encoded.lengths, recipe), list(trainable(network).values())
+    schedule, parameters = Schedule(part.encoded.lengths, recipe, part.encoded.alike), list(trainable(network).values())
     network.train()
     spent, done = 0.0, 0
     for step in range(min(STEPS + 1, schedule.steps_per_epoch)):

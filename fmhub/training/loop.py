@@ -55,7 +55,7 @@ def fit(
     optimiser = _optimiser(named, recipe)
     stepper: Any = AcceleratedOptimizer(optimiser, scaler=accelerator.scaler) if accelerator.scaler else optimiser
     names = [name for group in optimiser.param_groups for name in group["names"]]
-    plan = Schedule(train.encoded.lengths, recipe)
+    plan = Schedule(train.encoded.lengths, recipe, train.encoded.alike)
     progress, best = _resume(checkpoint, named, optimiser, names, accelerator)
     loss, weight = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
     first, began = progress.step, time.monotonic()
@@ -109,10 +109,14 @@ def fit(
 
 
 class Schedule:
-    """Steps, batches, readings and learning rates of a run, as functions of the step."""
+    """Steps, batches, readings and learning rates of a run, as functions of the step.
 
-    def __init__(self, lengths: np.ndarray, recipe: Recipe) -> None:
-        self.recipe, self.lengths = recipe, lengths
+    `alike` examples are not sorted by length: `parts` pads none of them, and a step of short ones alone would weigh as much as one
+    of long ones.
+    """
+
+    def __init__(self, lengths: np.ndarray, recipe: Recipe, alike: bool = False) -> None:
+        self.recipe, self.lengths = recipe, np.ones_like(lengths) if alike else lengths
         self.steps_per_epoch = math.ceil(math.ceil(len(lengths) / recipe.batch) / recipe.accumulate)
         self.total = max(1, round(recipe.epochs * self.steps_per_epoch)) if recipe.epochs else 0
         every = self.steps_per_epoch / recipe.evaluations
