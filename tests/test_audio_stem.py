@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,12 @@ from fmhub import data, stems
 from fmhub.backbones.context import shorten
 from fmhub.backbones.encoder import Encoder
 from fmhub.errors import DataError, UsageError
-from fmhub.recipe import Recipe
+from fmhub.recipe import Lora, Recipe
 from fmhub.task import Known, Reads
+from fmhub.training.frozen import Alone
+from fmhub.training.loop import predict
+from fmhub.training.network import Network
+from fmhub.training.prefix import open_or_fill
 
 RATE = 16000
 RECIPE = Recipe(length=20)
@@ -83,6 +88,73 @@ def test_augmentation_is_drawn_from_its_generator_and_off_without_one(shaped: An
     one, same, other = (batch(encoded, [0, 1], random=np.random.default_rng(seed), strength=1.0)["input_features"] for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other) and not torch.equal(one, plain)
     assert torch.equal(batch(encoded, [0, 1], random=np.random.default_rng(0), strength=0.0)["input_features"], plain)
+
+
+SHORTER = stems.Audio(whole=True, windows=(8, 12))
+
+
+def test_a_sounds_window_is_the_shortest_that_holds_it(shaped: Any) -> None:
+    rows = table(*(wav(wave(seconds)) for seconds in (0.05, 0.08, 0.081, 0.2, 0.7)))
+    encoded = SHORTER.encode(rows, shaped("whisper"), RECIPE)
+    count = int(np.diff(encoded.values["windows"])[4])
+    assert encoded.alike and encoded.lengths.tolist() == [8, 8, 12, 20, 20 * count] and count >= 4
+    found = SHORTER.batch(encoded, np.array([2]), random=None, strength=0.0)
+    assert found["input_features"].shape == (1, 8, 12) and found["attention_mask"].sum() == 9
+    assert SHORTER.batch(encoded, np.array([4]), random=None, strength=0.0)["input_features"].shape == (count, 8, 20)
+    full = stems.Audio(whole=True).encode(rows, shaped("whisper"), RECIPE)
+    assert not full.alike and full.lengths.tolist() == [20, 20, 20, 20, 20 * count]
+    short = SHORTER.encode(rows, shaped("whisper"), Recipe(length=10))
+    assert set(short.lengths[:2].tolist()) == {8} and short.lengths[2] == 10 and not (short.lengths[3:] % 10).any()
+
+
+@dataclass(frozen=True)
+class States:
+    """A head that says every state."""
+
+    reads: Reads = Reads("all")
+
+    def build(self, backbone: Any, stem: Any, recipe: Recipe) -> torch.nn.Module:
+        return Given()
+
+    def decode(self, outputs: torch.Tensor) -> dict[str, Any]:
+        return {"prediction": [state.tolist() for state in outputs]}
+
+
+class Given(torch.nn.Module):
+    def forward(self, features: Any) -> torch.Tensor:
+        return features.x  # type: ignore[no-any-return]
+
+
+def network(backbone: Any, stem: Any = SHORTER) -> Network:
+    recipe = Recipe(length=20, budget=60, lora=Lora(rank=2, layers="last:1"))
+    return Network(backbone, stem, cast("Any", States()), recipe, Known(train=table()))
+
+
+def test_what_is_said_of_a_sound_does_not_depend_on_the_others(shaped: Any) -> None:
+    whole = network(shaped("whisper", save=True))
+    rows = table(*(wav(wave(seconds, number)) for number, seconds in enumerate((0.05, 0.2, 0.11, 0.07, 0.1, 0.04))))
+    lone: Any = Alone()
+    together = predict(whole, whole.prepare(rows, targets=False), lone)["prediction"]
+    assert [len(one) for one in together] == [4, 10, 6, 4, 6, 4]
+    for row, wanted in enumerate(together):
+        (found,) = predict(whole, whole.prepare(rows.slice(row, 1), targets=False), lone)["prediction"]
+        assert np.abs(np.array(found) - wanted).max() < 1e-5
+    again = whole.prepare(rows, targets=False).encoded.lengths.tolist()
+    assert again == [8, 20, 12, 8, 12, 8]  # the longest window is as long as before short ones were read
+
+
+def test_what_frozen_layers_say_is_kept_a_window_as_long_as_it_is(shaped: Any, tmp_path: Path) -> None:
+    whole = network(shaped("whisper", save=True))
+    rows, lone = table(*(wav(wave(seconds)) for seconds in (0.05, 0.2, 0.11, 0.07, 0.1))), cast("Any", Alone())
+    part = whole.prepare(rows, targets=False)
+    fresh = predict(whole, part, lone)["prediction"]
+    said = []
+    for _ in range(2):  # cold, then warm
+        part.prefix = open_or_fill(whole, part.encoded, fingerprint="x", start=2, say=lambda line: None, root=tmp_path / "kept", exact=True)
+        assert part.prefix is not None and part.prefix.counts.tolist() == [4, 10, 6, 4, 6]
+        said.append(predict(whole, part, lone)["prediction"])
+    assert said[0] == said[1]
+    assert all(np.abs(np.array(one) - other).max() < 1e-5 for one, other in zip(said[0], fresh, strict=True))
 
 
 @pytest.mark.parametrize("how", ["slice", "stretch"])

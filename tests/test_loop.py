@@ -45,6 +45,25 @@ def test_parts_stay_within_the_budget(lengths, budget):
     assert lengths[evaluation_batches(lengths, budget)[0][0]] == lengths.max()
 
 
+@given(lengths, st.integers(1, 5000))
+def test_where_lengths_must_be_alike_a_part_has_one(lengths, budget):
+    found = evaluation_batches(lengths, budget, alike=True)
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    assert all(len(set(lengths[rows])) == 1 and (len(rows) == 1 or lengths[rows].sum() <= budget) for rows in found)
+    assert len(found) <= len(list(parts(np.arange(len(lengths)), lengths, budget))) + len(set(lengths))
+
+
+def test_examples_that_must_be_alike_are_not_sorted_into_batches():
+    from fmhub.training.loop import Schedule
+
+    lengths = np.random.default_rng(0).integers(3, 200, 100)
+    plain, alike = (Schedule(lengths, Recipe(batch=10, seed=3), alike) for alike in (False, True))
+    same = Schedule(np.full(100, 7), Recipe(batch=10, seed=3))
+    assert all((alike.rows(step) == same.rows(step)).all() for step in range(20))
+    spread = [np.mean([np.ptp(lengths[one.rows(step)]) for step in range(10)]) for one in (plain, alike)]
+    assert spread[0] < 30 < 120 < spread[1]
+
+
 @pytest.fixture
 def rows() -> pa.Table:
     words = "good fine happy bad awful sad day film book the a".split()

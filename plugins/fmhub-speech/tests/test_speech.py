@@ -34,6 +34,7 @@ def test_every_task_says_what_users_need():
     for name in WRITTEN:
         seconds = 5 if name == "speech-recognition" else 10
         assert [baseline.name for baseline in TASKS[name].baselines] == ["zero-shot-30s", f"zero-shot-{seconds}s"]
+        assert all(replace(TASKS[name].stem, **baseline.stem).windows == () for baseline in TASKS[name].baselines)
         assert TASKS[name].baselines[0].changes == {"length": 3000} and TASKS[name].recipe.length == 100 * seconds
 
 
@@ -95,7 +96,9 @@ def test_the_check_finds_a_group_that_crosses_and_a_sound_that_is_there_twice(na
 
 def test_the_sample_is_small_and_the_same_every_time():
     one, other = asterisk.sample("en"), asterisk.sample("en")
-    assert one.equals(other) and len(one) == 24 and sum(map(len, one["audio"].to_pylist())) < 200_000
+    assert one.equals(other) and len(one) == 32 and sum(map(len, one["audio"].to_pylist())) < 200_000
+    for language in asterisk.VOICES:
+        assert all(len(re.findall(r"\w+", text)) >= 3 for text in asterisk.sample(language)["target"].to_pylist())
 
 
 def test_the_licence_names_every_voice_and_holds_both_texts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def prompts(language: str) -> pa.Table:
     return pa.table(columns)
 
 
-def sample(language: str, count: int = 24) -> pa.Table:
-    """The `count` prompts of fewest bytes."""
+def sample(language: str, count: int = 32, words: int = 3) -> pa.Table:
+    """The `count` prompts of fewest bytes that say at least `words` words: of single words, an error rate says little."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     table = prompts(language)
+    table = table.filter(pa.array([len(re.findall(r"\w+", text)) >= words for text in table["target"].to_pylist()]))
     return table.take(pc.array_sort_indices(pc.binary_length(table["audio"]))[:count])
