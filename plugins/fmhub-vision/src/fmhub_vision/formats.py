@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
 from fmhub import stems
 from fmhub.errors import DataError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 LARGEST = 1 << 29
 """Bytes of the largest file of annotations (512 MiB)."""
@@ -76,6 +78,8 @@ def _coco_folder(root: Path, files: list[Path]) -> list[Picture]:
 
 def voc(root: Path, files: list[Path]) -> list[Picture]:
     """One xml a picture, whose corners count from 1; `ImageSets/Main/train.txt` and its like name the parts."""
+    from xml.etree import ElementTree
+
     parts: dict[str, str] = {}
     for name, part in PARTS.items():
         for listed in root.rglob(f"ImageSets/Main/{name}.txt"):
@@ -95,7 +99,7 @@ def voc(root: Path, files: list[Path]) -> list[Picture]:
     return found
 
 
-def _voc_box(one: ElementTree.Element) -> dict[str, Any]:
+def _voc_box(one: Element) -> dict[str, Any]:
     at = one.find("bndbox")
     left, top, right, bottom = (float(at.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax"))  # type: ignore[union-attr,arg-type]
     return {"box": [max(left - 1, 0.0), max(top - 1, 0.0), right, bottom], "label": str(one.findtext("name")).strip()}
