@@ -31,12 +31,12 @@ class Audio:
     of its positions as that takes: five seconds cost a sixth of Whisper's thirty. Augmentation adds noise and masks.
     """
 
-    windows: tuple[int, ...] = ()
-    """Frames of shorter windows: a sound gets the shortest that holds it, whatever else is in its batch; `recipe.length` is the longest."""
     whole: bool = False
     """True: a longer sound becomes several windows, cut where it is quietest; False: its end is left out."""
     positions: Literal["slice", "stretch"] = "slice"
     """Which positions a short window gets: the first of the backbone's, or all of them pressed together."""
+    windows: tuple[int, ...] = ()
+    """Frames of shorter windows: a sound gets the shortest that holds it, whatever else is in its batch; `recipe.length` is the longest."""
     fields: tuple[str, ...] = ("audio",)
     unit: str = "frames"
     files: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".g722")
