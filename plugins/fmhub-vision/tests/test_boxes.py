@@ -299,13 +299,14 @@ def test_tiles_cover_a_side(length, tile, overlap):
 def test_tiles_of_two_parts_that_show_the_same_place_are_refused():
     parts = {"train": ["train 0 515,48", "train 3 604,81"], "test": ["test 0 48,48"], "shift:other": ["stardist 48,48"]}
     source = {"train 0": "dish", "train 3": "dish", "test 0": "dish"}
-    tiles.apart(parts, 112, lambda name: source.get(name, name))
-    parts["train"].append("train 3 159,100")  # of another frame, from the strip that is tested
-    with pytest.raises(DataError, match="Tile train 3 159,100 of train and tile test 0 48,48 of test show the same place of dish"):
-        tiles.apart(parts, 112, lambda name: source.get(name, name))
-    tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"]}, 112)
+    sizes = {"train": (112, 112), "validation": (112, 112), "test": (120, 112), "shift:other": (112, 112)}
+    tiles.apart(parts, sizes, lambda name: source.get(name, name))
+    parts["train"].append("train 3 165,100")  # of another frame, from the strip that is tested
+    with pytest.raises(DataError, match="Tile train 3 165,100 of train and tile test 0 48,48 of test show the same place of dish"):
+        tiles.apart(parts, sizes, lambda name: source.get(name, name))
+    tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"]}, sizes)
     with pytest.raises(DataError, match="the same place of photo"):
-        tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"], "test": ["photo 300,90"]}, 112)
+        tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"], "test": ["photo 300,90"]}, sizes)
 
 
 def test_a_box_is_kept_where_enough_of_it_is_seen():

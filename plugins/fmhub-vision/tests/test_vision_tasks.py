@@ -142,17 +142,19 @@ def test_silhouettes_are_the_stated_set():
 @pytest.mark.real
 def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
     splits = TASKS["object-detection"].data.load().tables
-    assert {name: len(table) for name, table in splits.items()} == {"train": 400, "validation": 60, "test": 90, "shift:stardist": 25}
-    columns = {name: _spans(splits[name], 0) for name in ("test", "validation", "train")}
+    assert {name: len(table) for name, table in splits.items()} == {"train": 800, "validation": 30, "test": 15, "shift:stardist": 3}
+    sizes = {"train": (cells.TILE, cells.TILE), **{part: places[0][2:] for part, places in cells.REGIONS.items()}}
+    columns = {name: _spans(splits[name], 0, sizes[name][0]) for name in ("test", "validation", "train")}
     for left, right in itertools.pairwise(columns.values()):
         assert max(end for _, end in left) + 40 <= min(start for start, _ in right)  # more than a nucleus is wide
-    boxes = [one["box"] for table in splits.values() for row in table["target"].to_pylist() for one in row]
-    assert all(0 <= x0 < x1 <= cells.TILE and 0 <= y0 < y1 <= cells.TILE for x0, y0, x1, y1 in boxes)
+    for part, (width, height) in sizes.items():
+        boxes = [one["box"] for row in splits[part]["target"].to_pylist() for one in row]
+        assert all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
     frames = [cells.stretched(frame) for frame in cells.stack(fetch(cells.HELA) / "Fluo_Hela_02_img.tif")]
-    other = {at: cells._other_look(frame, np.random.default_rng(at)) for at, frame in enumerate(frames) if at % 2}
     for part in ("train", "validation", "test"):  # an id tells the truth of where its pixels are from
-        shown = {f"{part} {at}": other.get(at, frame) if part == "train" else frame for at, frame in enumerate(frames)}
-        _shows_its_place(splits[part], shown, cells.TILE)
+        shown = {f"{part} {at}": frame for at, frame in enumerate(frames)}
+        shown |= {f"{part} {at} changed": cells._other_look(frame, np.random.default_rng(at)) for at, frame in enumerate(frames)}
+        _shows_its_place(splits[part], shown, sizes[part])
 
 
 @pytest.mark.real
@@ -161,7 +163,7 @@ def test_no_nucleus_followed_through_the_film_is_in_two_splits():
     where: list[set[str]] = []
     before, numbers = None, {}
     for frame, mask in enumerate(cells.stack(fetch(cells.HELA) / "Fluo_Hela_02_ERR_SEG.tif")):
-        strips = {name: (min(lefts), max(lefts) + cells.TILE) for name, lefts in cells.COLUMNS.items() if frame % cells.EVERY[name] == 0}
+        strips = {name: _strip(name) for name, every in cells.EVERY.items() if frame % every == 0}
         strips["train"] = (min(left for left, _ in cells.STARTS), mask.shape[1])
         known, numbers = numbers, {}
         for number in np.unique(mask[mask > 0]).tolist():
@@ -191,23 +193,29 @@ def test_crowns_are_the_stated_set_and_no_place_is_in_two_splits():
     folder = fetch(trees.CROWNS)
     shown = {name: np.asarray(pictures.whole(str(folder / f"{name}.png"), name)) for name in set().union(*photos.values())}
     for table in splits.values():
-        _shows_its_place(table, shown, trees.TILE)
+        _shows_its_place(table, shown, (trees.TILE, trees.TILE))
     train, validation = (_spans(splits[name], 1, trees.TILE) for name in ("train", "validation"))
     assert max(end for _, end in train) + 60 <= min(start for start, _ in validation)
 
 
-def _spans(table: pa.Table, axis: int, tile: int = cells.TILE) -> set[tuple[int, int]]:
+def _strip(part: str) -> tuple[int, int]:
+    """Where the regions of a part begin and end across a frame."""
+    left, _, width, _ = cells.REGIONS[part][0]
+    return left, left + width
+
+
+def _spans(table: pa.Table, axis: int, tile: int) -> set[tuple[int, int]]:
     """Where the tiles begin and end along an axis, from their ids `NAME LEFT,TOP`."""
     starts = {int(name.rsplit(" ", 1)[1].split(",")[axis]) for name in table["id"].to_pylist()}
     return {(start, start + tile) for start in starts}
 
 
-def _shows_its_place(table: pa.Table, sources: dict[str, np.ndarray], tile: int) -> None:
-    """The pixels of every tile are those of its source at the place that its id says: `tiles.apart` goes by ids."""
+def _shows_its_place(table: pa.Table, sources: dict[str, np.ndarray], size: tuple[int, int]) -> None:
+    """The pixels of every tile of that size are those of its source at the place that its id says: `tiles.apart` goes by ids."""
     for name, image in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True):
         source, corner = name.rsplit(" ", 1)
         left, top = map(int, corner.split(","))
-        found, there = np.asarray(pictures.whole(image, name)), sources[source][top : top + tile, left : left + tile]
+        found, there = np.asarray(pictures.whole(image, name)), sources[source][top : top + size[1], left : left + size[0]]
         assert np.array_equal(found if there.ndim == 3 else found[..., 0], there), name
 
 

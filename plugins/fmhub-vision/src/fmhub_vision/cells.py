@@ -1,10 +1,11 @@
 """Nuclei of HeLa cells in fluorescence microscopy: boxes around instance masks, a second microscope as a shift.
 
 Twenty frames of one dish show the same nuclei again and again, so the parts are strips of the dish with gaps between them.
-No nucleus, followed from frame to frame, is in two of them. Every second training frame is shown as another microscope might
-show it (contrast, focus, noise): twenty frames alike do not tell a detector what may change. The outer 48 pixels are left out:
-the masks lack nuclei that reach into the outer 25 (Cell Tracking Challenge, field of interest). They also lack one of some pairs
-that touch, which nothing mends here.
+No nucleus, followed from frame to frame, is in two of them. Of each training frame one block is shown as it is and another as
+another microscope might show it (contrast, focus, noise): twenty frames alike do not tell a detector what may change. What is
+judged are whole regions of the held-out strips, not tiles: whoever counts nuclei has pictures, and a tile's edge asks whether a
+fifth or a quarter of a nucleus is seen. The outer 48 pixels are left out: the masks lack nuclei that reach into the outer 25
+(Cell Tracking Challenge, field of interest). They also lack one of some pairs that touch, which nothing mends here.
 """
 
 from __future__ import annotations
@@ -38,16 +39,20 @@ STARDIST = Artifact(
     ),
     sources=(Wheel("stardist==0.9.2", path="stardist/data/images/", tags="cp312-cp312-manylinux_2_28_x86_64"),),
 )
-ROWS = (48, 146, 245, 343, 442, 540)
-COLUMNS = {"test": (48, 118, 188), "validation": (363,)}
-"""Where the tiles of the strips begin, in pixels from the left; validation has every second frame, test every fourth."""
+REGIONS = {
+    "test": [(48, top, 252, 201) for top in (48, 249, 450)],
+    "validation": [(363, top, 112, 201) for top in (48, 249, 450)],
+    "shift:stardist": [(0, top, 512, 170) for top in (0, 171, 342)],
+}
+"""Left, top, width and height of what is judged of a frame: a held-out strip in three regions, so that there are several places."""
 EVERY = {"test": 4, "validation": 2}
+"""Validation has every second frame, test every fourth."""
 STARTS = ((515, 48), (560, 70), (537, 92), (582, 59), (604, 81))
-"""Left and top of the block of 4 x 5 training tiles: another one in each frame, so that tiles cut the nuclei at other places."""
+"""Left and top of a block of 4 x 5 training tiles: others in each frame, so that tiles cut the nuclei at other places."""
 
 
 def tiles() -> dict[str, pa.Table]:
-    """Tiles of 112 x 112 pixels with boxes; a group is a row of tiles in a strip, in all its frames."""
+    """Training tiles of 112 x 112 pixels with boxes, and the held-out regions whole; a group is a region in all its frames."""
     import numpy as np
 
     from fmhub.artifacts import fetch
@@ -56,22 +61,21 @@ def tiles() -> dict[str, pa.Table]:
 
     hela, other = fetch(HELA), fetch(STARDIST)
     frames = list(zip(stack(hela / "Fluo_Hela_02_img.tif"), stack(hela / "Fluo_Hela_02_ERR_SEG.tif"), strict=True))
-    shift = zip(stack(other / "img2d.tif"), stack(other / "mask2d.tif"), strict=True)
-    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("train", "validation", "test")}
-    for number, frame in enumerate(frames):
-        left, top = STARTS[number % len(STARTS)]
-        places = [(left + TILE * across, top + TILE * down) for down in range(5) for across in range(4)]
-        seen = _other_look(stretched(frame[0]), np.random.default_rng(number)) if number % 2 else stretched(frame[0])
-        parts["train"] += _tiles(seen, frame[1], places, f"train {number}")
-        for part, columns in COLUMNS.items():
-            if number % EVERY[part] == 0:
-                parts[part] += _tiles(stretched(frame[0]), frame[1], [(x, y) for y in ROWS for x in columns], f"{part} {number}", part)
-    grid = range(0, 401, 100)
-    parts["shift:stardist"] = [
-        row for image, mask in shift for row in _tiles(stretched(image), mask, [(x, y) for y in grid for x in grid], "stardist", "stardist")
-    ]
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("train", "validation", "test", "shift:stardist")}
+    for number, (image, mask) in enumerate(frames):
+        for block, other_look in ((number, number % 2), (number + 2, 1 - number % 2)):
+            left, top = STARTS[block % len(STARTS)]
+            places = [(left + TILE * across, top + TILE * down, TILE, TILE) for down in range(5) for across in range(4)]
+            seen = _other_look(stretched(image), np.random.default_rng(number)) if other_look else stretched(image)
+            parts["train"] += _pieces(seen, mask, places, f"train {number}{' changed' * other_look}")
+        for part, every in EVERY.items():
+            if number % every == 0:
+                parts[part] += _pieces(stretched(image), mask, REGIONS[part], f"{part} {number}", part)
+    for image, mask in zip(stack(other / "img2d.tif"), stack(other / "mask2d.tif"), strict=True):
+        parts["shift:stardist"] += _pieces(stretched(image), mask, REGIONS["shift:stardist"], "stardist", "stardist")
     ids = {part: [row["id"] for row in found] for part, found in parts.items()}
-    apart(ids, TILE, lambda name: name if name == "stardist" else "the dish")
+    sizes = {"train": (TILE, TILE), **{part: places[0][2:] for part, places in REGIONS.items()}}
+    apart(ids, sizes, lambda name: name if name == "stardist" else "the dish")
     return {part: rows(found, TILE) for part, found in parts.items()}
 
 
@@ -97,16 +101,18 @@ def _other_look(grey: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.asarray((soft + random.normal(0, noise, grey.shape)).clip(0, 255).round().astype(np.uint8))
 
 
-def _tiles(grey: np.ndarray, mask: np.ndarray, places: list[tuple[int, int]], name: str, strip: str = "") -> Iterator[dict[str, Any]]:
-    """Rows of one frame: boxes around what of a nucleus lies in the tile."""
+def _pieces(
+    grey: np.ndarray, mask: np.ndarray, places: list[tuple[int, int, int, int]], name: str, strip: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Rows of one frame, at places of (left, top, width, height): boxes around what of a nucleus lies in each."""
     import numpy as np
 
     from fmhub.stems.pictures import raw
     from fmhub_vision.tiles import SEEN
 
     whole = np.bincount(mask.ravel())
-    for left, top in places:
-        inside = (slice(top, top + TILE), slice(left, left + TILE))
+    for left, top, width, height in places:
+        inside = (slice(top, top + height), slice(left, left + width))
         found = [{"box": box, "label": LABEL} for number, box, area in _boxes(mask[inside]) if area >= SEEN * whole[number]]
         group = f"{strip} {top}" if strip else name
         yield {"id": f"{name} {left},{top}", "image": raw(grey[inside]), "target": found, "group": group}

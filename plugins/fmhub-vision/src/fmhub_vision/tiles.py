@@ -25,10 +25,11 @@ def cut(
         yield left, top, pixels[top:bottom, left:right], clipped(boxes, left, top, right - left, bottom - top)
 
 
-def apart(parts: Mapping[str, Iterable[str]], tile: int, source: Callable[[str], str] = str) -> None:
+def apart(parts: Mapping[str, Iterable[str]], sizes: Mapping[str, tuple[int, int]], source: Callable[[str], str] = str) -> None:
     """`DataError` where tiles of two parts show the same place of one source, which no `group` of theirs would tell.
 
-    `parts` are the ids of tiles, `NAME LEFT,TOP`; `source(NAME)` is what they were cut from: the photo, or the dish of all frames.
+    `parts` are the ids of tiles, `NAME LEFT,TOP`, and `sizes` how wide and high those of each part are; `source(NAME)` is what they
+    were cut from: the photo, or the dish of all frames.
     """
     places: dict[tuple[str, str, int, int], str] = {}
     for part, ids in parts.items():
@@ -37,7 +38,9 @@ def apart(parts: Mapping[str, Iterable[str]], tile: int, source: Callable[[str],
             left, top = map(int, corner.split(","))
             places[part, source(name), left, top] = one
     for (this, name, left, top), (that, other, right, below) in combinations(places, 2):
-        if this != that and name == other and abs(left - right) < tile and abs(top - below) < tile:
+        (width, height), (wide, high) = sizes[this], sizes[that]
+        across, down = -width < left - right < wide, -height < top - below < high
+        if this != that and name == other and across and down:
             first, second = places[this, name, left, top], places[that, other, right, below]
             raise DataError(f"Tile {first} of {this} and tile {second} of {that} show the same place of {name}.")
 

@@ -45,7 +45,7 @@ def tiles() -> dict[str, pa.Table]:
         "shift:florida": rows(_photo("OSBS_029"), TILE),
         "shift:california": rows(_photo("SOAP_061"), TILE),
     }
-    apart({part: table["id"].to_pylist() for part, table in tables.items()}, TILE)
+    apart({part: table["id"].to_pylist() for part, table in tables.items()}, dict.fromkeys(tables, (TILE, TILE)))
     return tables
 
 
