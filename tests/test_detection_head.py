@@ -90,6 +90,18 @@ def test_a_box_between_all_cells_still_has_one() -> None:
     assert int((assigned([[50, 50, 60, 60]]) == 0).sum()) == 0  # outside the input: augmentation moved it there
 
 
+def test_in_a_crowd_nothing_is_learnt_but_a_box_of_its_own() -> None:
+    label = assigned([[0, 0, 40, 22], [10, 10, 20, 20]], [-1, 0])
+    assert label.tolist() == [[-2] * 4, [-2, 0, -2, -2], [-1] * 4, [-1] * 4]
+    head = heads.Detection(labels=("a",))
+    loud = outputs()
+    loud["kinds"][0, 1] = 20.0
+    crowd = {"boxes": [np.array([[0, 0, 40, 22]], np.float32)], "kinds": [np.array([-1])]}
+    assert float(head.loss(loud, crowd, Recipe())[0]) == pytest.approx(0, abs=1e-5)
+    loud["kinds"][0, 9] = 20.0  # outside
+    assert float(head.loss(loud, crowd, Recipe())[0]) == pytest.approx(20, rel=1e-3)
+
+
 def test_boxes_follow_the_frame() -> None:
     assert torch.equal(assigned([[0, 0, 40, 40]]), assigned([[0, 0, 20, 20]], scale=2.0))
 
@@ -253,6 +265,31 @@ def test_the_loss_of_a_set_by_hand() -> None:
     none = {"boxes": [np.zeros((0, 4), np.float32)], "kinds": [np.zeros(0, np.int64)]}
     loss, weight = head.loss(answers([[0, 0, 10, 10]] * 2, [[0.0], [0.0]]), none, Recipe())
     assert (float(loss), float(weight)) == (pytest.approx(2 * 0.75 * 0.25 * math.log(2), rel=1e-4), 1.0)
+
+
+def test_a_query_that_answers_from_a_crowd_learns_nothing() -> None:
+    head = heads.SetDetection(labels=("a",), queries=2)
+    said = answers([[0, 0, 10, 10], [52, 52, 62, 62]], [[20.0], [20.0]])
+    targets = {"boxes": [np.array([[0, 0, 10, 10], [50, 50, 90, 90]], np.float32)], "kinds": [np.array([0, -1])]}
+    loss, weight = head.loss(said, targets, Recipe())
+    assert (float(loss), float(weight)) == (pytest.approx(0, abs=1e-5), 1.0)
+    targets["boxes"][0][1] = [57.1, 50, 90, 90]  # less than half of the answer lies in it
+    assert float(head.loss(said, targets, Recipe())[0]) == pytest.approx(0.75 * 20, rel=1e-3)
+
+
+def test_a_crowd_is_no_label_no_fault_and_no_box_that_is_painted() -> None:
+    thing, crowd = {"box": [0.0, 0, 10, 10], "label": "a", "iscrowd": 0}, {"box": [20.0, 20, 40, 40], "label": "a", "iscrowd": 1}
+    head = heads.Detection(labels=("a",))
+    table = pa.table({"id": ["r0"], "target": [[thing, crowd]]})
+    assert head.targets(table)["kinds"][0].tolist() == [0, -1]
+    with pytest.raises(DataError, match="holds no box"):
+        heads.Detection().fit(Known(train=pa.table({"id": ["r0"], "target": [[crowd]]})), Recipe())
+    found = [{**thing, "score": 0.9}, {"box": [22.0, 22, 30, 30], "label": "a", "score": 0.9}]
+    assert head.faults(found, [thing, crowd]) == 0
+    assert head.faults([{**found[1], "box": [38.0, 38, 50, 50]}], [thing, crowd]) == 2
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "PNG")
+    assert head.drawn([], picture.getvalue(), [thing, crowd]) == head.drawn([], picture.getvalue(), [thing])
 
 
 def test_a_set_has_more_boxes_than_queries() -> None:

@@ -32,6 +32,7 @@ def value(name: str, columns: dict[str, Any]) -> float:
 
 
 TRUE = box(0, 0, 10, 10)
+CROWD = {**box(40, 40, 82, 90), "iscrowd": 1}
 
 
 def test_overlaps_by_hand() -> None:
@@ -55,6 +56,13 @@ def test_overlaps_by_hand() -> None:
         ([([box(0, 0, 10, 10, score=0.9), box(0, 0, 10, 10, score=0.8)], [TRUE])], 1, 1),
         # a miss on an image without a true box lowers precision
         ([([box(0, 0, 10, 10, score=0.8)], [TRUE]), ([box(0, 0, 10, 10, score=0.9)], [])], 0.5, 0.5),
+        # what lies in a crowd is neither right nor wrong, however often it is found
+        ([([box(50, 50, 60, 60, score=0.9), box(52, 52, 58, 58, score=0.9), box(0, 0, 10, 10, score=0.8)], [TRUE, CROWD])], 1, 1),
+        # .6 of it lies in a crowd: wrong from overlap .65 on, where precision is a half
+        ([([box(76, 40, 86, 90, score=0.9), box(0, 0, 10, 10, score=0.8)], [TRUE, CROWD])], 1, (3 + 7 / 2) / 10),
+        # a thing inside a crowd is found as ever, and a crowd of another label excuses nothing
+        ([([box(45, 45, 55, 55, score=0.9)], [box(45, 45, 55, 55), CROWD])], 1, 1),
+        ([([box(50, 50, 60, 60, score=0.9), box(0, 0, 10, 10, score=0.8)], [TRUE, {**CROWD, "label": "other"}])], 0.5, 0.5),
     ],
 )
 def test_average_precision_by_hand(rows: list[Any], ap50: float, map_: float) -> None:
@@ -82,12 +90,17 @@ def test_rows_that_are_no_boxes_are_named(bad: Any, says: str) -> None:
         value("map", table((bad, [TRUE])))
 
 
-def scene(random: np.random.Generator, images: int) -> dict[str, Any]:
-    """Crowded images of two labels: jittered, doubled and missed boxes, with scores on a coarse grid of their own image."""
+def scene(random: np.random.Generator, images: int, crowds: float = 0.0) -> dict[str, Any]:
+    """Crowded images of two labels: jittered, doubled and missed boxes, with scores on a coarse grid of their own image.
+
+    `crowds` is the share of true boxes that are `iscrowd`.
+    """
     rows = []
     for image in range(images):
         corners = random.uniform(0, 60, (random.integers(0, 12), 2))
         true = [box(*corner, *(corner + random.uniform(5, 25, 2)), label=random.choice(["a", "b"])) for corner in corners]
+        for one in true:
+            one["iscrowd"] = int(random.random() < crowds)
         found = []
         for one in true:
             for _ in range(random.integers(0, 3)):
@@ -114,7 +127,7 @@ def coco(columns: dict[str, Any], library: str) -> list[float]:
         return {"image_id": image + 1, "category_id": names[one["label"]], "bbox": [left, top, right - left, bottom - top]}
 
     truth = [
-        flat(one, image) | {"area": (one["box"][2] - one["box"][0]) * (one["box"][3] - one["box"][1]), "iscrowd": 0}
+        flat(one, image) | {"area": (one["box"][2] - one["box"][0]) * (one["box"][3] - one["box"][1]), "iscrowd": one["iscrowd"]}
         for image, boxes in enumerate(columns["target"]) for one in boxes
     ]  # fmt: skip
     dataset = {
@@ -135,12 +148,21 @@ def coco(columns: dict[str, Any], library: str) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("crowds", [0.0, 0.2])
 @pytest.mark.parametrize("library", ["pycocotools", "faster_coco_eval"])
-def test_equal_to_the_usual_libraries(library: str, seed: int) -> None:
-    columns = scene(np.random.default_rng(seed), 30)
+def test_equal_to_the_usual_libraries(library: str, crowds: float, seed: int) -> None:
+    columns = scene(np.random.default_rng(seed), 30, crowds)
     ours = [value(name, columns) for name in ("map", "ap50", "ap75")]
     assert 0.05 < ours[0] < 0.9
     assert ours == pytest.approx(coco(columns, library), abs=1e-9)
+    for boxes in columns["target"]:
+        for one in boxes:
+            one["iscrowd"] = 0
+    assert (ours == pytest.approx([value(name, columns) for name in ("map", "ap50", "ap75")])) == (not crowds)
+
+
+def test_places_where_only_a_crowd_is_have_no_value() -> None:
+    assert np.isnan(value("map", table(([box(50, 50, 60, 60, score=1)], [CROWD]))))
 
 
 def test_a_resample_is_the_repeated_images() -> None:

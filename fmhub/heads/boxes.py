@@ -24,6 +24,14 @@ def overlap(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch
     return ratio, ratio - (hull - union) / hull
 
 
+def covered(boxes: Any, by: Any, share: float = 0.5) -> torch.Tensor:
+    """(k, 4) and (n, 4) -> (k,) bool: at least `share` of it lies in one of `by`."""
+    one, other = (torch.as_tensor(some, dtype=torch.float32).reshape(-1, 4) for some in (boxes, by))
+    pair = one[:, None].expand(-1, len(other), -1)
+    inner = area(torch.cat([torch.maximum(pair[..., :2], other[..., :2]), torch.minimum(pair[..., 2:], other[..., 2:])], dim=-1))
+    return (inner >= share * area(one)[:, None].clamp(min=1e-6)).any(1)
+
+
 def suppressed(boxes: torch.Tensor, limit: float) -> torch.Tensor:
     """(k, 4), best first -> the places of those that no kept better one overlaps by more than `limit`."""
     ratio = overlap(boxes[:, None], boxes[None])[0]

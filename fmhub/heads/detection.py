@@ -32,7 +32,8 @@ CENTRE = 1.5
 
 @dataclass(frozen=True)
 class Detection:
-    """A target is a list of {box, label}, a prediction a list of {box, label, score}, best first.
+    """A target is a list of {box, label}, a prediction a list of {box, label, score}, best first. A target with `iscrowd` (COCO's
+    word) is a place whose things nobody marked one by one: nothing is learnt there, and nothing found there is wrong.
 
     A box is [left, top, right, bottom] in pixels of the true picture; the stem's batch must say in `frame` (examples, 2, 3)
     where it put them, and in `source` (examples, 2) how wide and high the picture is. Where the stem makes several windows of an
@@ -57,7 +58,7 @@ class Detection:
 
     def fit(self, known: Known, recipe: Recipe) -> Detection:
         """A copy with the sorted labels of the training boxes where none are named. Raises `DataError` where there is no box."""
-        found = {str(one["label"]) for boxes in known.train.column("target").to_pylist() for one in boxes}
+        found = {str(one["label"]) for boxes in known.train.column("target").to_pylist() for one in things(boxes)}
         if not found:
             raise DataError("The training part holds no box.")
         fitted = replace(self, labels=tuple(self.labels) or tuple(sorted(found)))
@@ -65,7 +66,8 @@ class Detection:
         return fitted
 
     def targets(self, table: pa.Table) -> dict[str, list[Any]]:
-        """`boxes`: float32 (k, 4) and `kinds`: int64 (k,) an example. Raises `DataError` for a box without area or an unknown label."""
+        """`boxes`: float32 (k, 4) and `kinds`: int64 (k,) an example, -1 for a crowd. Raises `DataError` for a box without area or an
+        unknown label."""
         import numpy as np
 
         place = {label: index for index, label in enumerate(self.labels)}
@@ -74,7 +76,7 @@ class Detection:
             for one in row:
                 _check(one, place, name)
             boxes.append(np.array([one["box"] for one in row], np.float32).reshape(-1, 4))
-            kinds.append(np.array([place[str(one["label"])] for one in row], np.int64))
+            kinds.append(np.array([-1 if one.get("iscrowd") else place[str(one["label"])] for one in row], np.int64))
         return {"boxes": boxes, "kinds": kinds}
 
     def build(self, backbone: Backbone, stem: torch.nn.Module | None, recipe: Recipe) -> torch.nn.Module:
@@ -114,14 +116,15 @@ class Detection:
         """A PNG of the picture with the boxes that are sure, and dashed the true ones."""
         from fmhub.heads.draw import boxes
 
-        return boxes(source, [one for one in prediction if one["score"] >= self.sure], self.labels, truth)
+        return boxes(source, [one for one in prediction if one["score"] >= self.sure], self.labels, things(truth))
 
     def faults(self, prediction: Sequence[dict[str, Any]], target: Sequence[dict[str, Any]]) -> int:
-        """How many true boxes no sure one of their label overlaps by half, and how many sure ones are left over."""
-        from fmhub.heads.boxes import paired
+        """How many true boxes no sure one of their label overlaps by half, and how many sure ones outside crowds are left over."""
+        from fmhub.heads.boxes import covered, paired
 
-        sure = [one for one in prediction if one["score"] >= self.sure]
-        return len(sure) + len(target) - 2 * paired(sure, target)
+        true, crowds = things(target), [one["box"] for one in target if one.get("iscrowd")]
+        sure = [one for one in prediction if one["score"] >= self.sure and not covered([one["box"]], crowds).any()]
+        return len(sure) + len(true) - 2 * paired(sure, true)
 
     def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:
         """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`. A picture that was not cut
@@ -173,8 +176,13 @@ class SetDetection(Detection):
         return self._named(outputs, [found(outputs, row, self.least, self.most) for row in range(len(outputs["kinds"]))])
 
 
+def things(boxes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are one thing each, and no crowd."""
+    return [one for one in boxes if not one.get("iscrowd")]
+
+
 def _in_windows(outputs: dict[str, torch.Tensor], targets: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes and labels of each of the outputs: of a window of a larger picture those it shows enough of, cut to it."""
+    """Boxes and labels of each of the outputs, cut to its window of a larger picture; what it shows too little of is as a crowd."""
     import numpy as np
 
     boxes, kinds = targets["boxes"], targets["kinds"]
@@ -185,8 +193,8 @@ def _in_windows(outputs: dict[str, torch.Tensor], targets: dict[str, Any]) -> tu
         whole = boxes[row] - np.array([left, top, left, top], np.float32)
         inner = whole.clip(0, np.array([right - left, bottom - top] * 2, np.float32))
         area, shown = ((some[:, 2:] - some[:, :2]).prod(1) for some in (whole, inner))
-        kept = (shown > 0) & (shown >= SEEN * area)
-        found.append((inner[kept], kinds[row][kept]))
+        enough, kept = shown >= SEEN * area, shown > 0
+        found.append((inner[kept], np.where(enough, kinds[row], -1)[kept]))
     return [one for one, _ in found], [one for _, one in found]
 
 

@@ -90,9 +90,11 @@ class Around(nn.Module):
 
 
 def assign(outputs: dict[str, torch.Tensor], row: int, boxes: Any, kinds: Any, centre: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cells,) the label that each cell should say, -1 for none, and (cells, 4) its box in pixels of the input.
+    """(cells,) the label that each cell should say, -1 for none, -2 where nothing is known, and (cells, 4) its box in pixels of the
+    input.
 
-    A cell takes the smallest box that holds it near its centre; a box that no cell is near to gets the nearest one.
+    A cell takes the smallest box that holds it near its centre; a box that no cell is near to gets the nearest one. Of a cell in a
+    crowd (`kinds` -1) that has no box nothing is known.
     """
     cells, reach = outputs["cells"], centre * float(outputs["stride"])
     label = torch.full((len(cells),), -1, dtype=torch.int64, device=cells.device)
@@ -100,9 +102,12 @@ def assign(outputs: dict[str, torch.Tensor], row: int, boxes: Any, kinds: Any, c
     true = moved(torch.as_tensor(boxes, device=cells.device), outputs["frame"][row])
     size = float(cells.max()) + float(outputs["stride"]) / 2
     middle = (true[:, :2] + true[:, 2:]) / 2
+    crowd = torch.as_tensor(kinds, device=cells.device) < 0
+    held = (cells[:, None] > true[crowd, :2]).all(-1) & (cells[:, None] < true[crowd, 2:]).all(-1)
+    label[held.any(1)] = -2
     order = torch.argsort((true[:, 2:] - true[:, :2]).prod(-1), descending=True, stable=True)  # the smallest comes last and stays
     for place in order.tolist():
-        if not bool(((middle[place] >= 0) & (middle[place] < size)).all()):
+        if bool(crowd[place]) or not bool(((middle[place] >= 0) & (middle[place] < size)).all()):
             continue  # augmentation put it outside
         offset = (cells - middle[place]).abs()
         inside = (cells > true[place, :2]).all(1) & (cells < true[place, 2:]).all(1) & (offset < reach).all(1)
@@ -118,7 +123,7 @@ def losses(outputs: dict[str, torch.Tensor], assigned: list[tuple[torch.Tensor, 
     ratio, general = overlap(outputs["boxes"][there], target[there])
     truth = torch.zeros_like(outputs["kinds"])
     truth[there] = functional.one_hot(label[there], truth.shape[-1]) * ratio.detach()[:, None]
-    return quality(outputs["kinds"], truth).sum() + (1 - general).sum(), there.sum(1).clamp(min=1).sum().float()
+    return quality(outputs["kinds"], truth)[label > -2].sum() + (1 - general).sum(), there.sum(1).clamp(min=1).sum().float()
 
 
 def quality(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

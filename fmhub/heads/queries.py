@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fmhub.heads.boxes import moved, overlap, true_place
+from fmhub.heads.boxes import covered, moved, overlap, true_place
 from fmhub.heads.grid import focal, placed
 from fmhub.task import Features
 
@@ -79,23 +79,31 @@ def match(outputs: dict[str, torch.Tensor], row: int, boxes: torch.Tensor, kinds
 
 
 def losses(outputs: dict[str, torch.Tensor], boxes: list[Any], kinds: list[Any], most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of losses, number of true boxes, at least one an example); of more boxes than queries the largest are learnt."""
+    """(sum of losses, number of true boxes, at least one an example); of more boxes than queries the largest are learnt.
+
+    A query without a box that answers from a crowd (`kinds` -1) learns nothing.
+    """
     device = outputs["boxes"].device
     truth, total, count = torch.zeros_like(outputs["kinds"]), torch.zeros((), device=device), 0
+    unknown = torch.zeros(truth.shape[:2], dtype=torch.bool, device=device)
     for row, (given, labels) in enumerate(zip(boxes, kinds, strict=True)):
         true = moved(torch.as_tensor(given, device=device), outputs["frame"][row])
         middle = (true[:, :2] + true[:, 2:]) / 2
         inside = ((middle >= 0) & (middle < float(outputs["size"]))).all(1).nonzero()[:, 0]  # augmentation may put a box outside
+        said = torch.as_tensor(labels, device=device)
+        unknown[row] = covered(outputs["boxes"][row].detach(), true[said < 0])
+        inside = inside[said[inside] >= 0]
         order = inside[(true[inside, 2:] - true[inside, :2]).prod(-1).argsort(descending=True)][:most]
-        true, label = true[order], torch.as_tensor(labels, device=device)[order]
+        true, label = true[order], said[order]
         count += max(1, len(true))
         if not len(true):
             continue
         chosen = match(outputs, row, true, label)
         truth[row, chosen, label] = 1
+        unknown[row, chosen] = False
         found = outputs["boxes"][row, chosen]
         total = total + COSTS[1] * (found - true).abs().sum() / float(outputs["size"]) + COSTS[2] * (1 - overlap(found, true)[1]).sum()
-    return total + focal(outputs["kinds"], truth).sum(), torch.tensor(float(count), device=device)
+    return total + focal(outputs["kinds"], truth)[~unknown].sum(), torch.tensor(float(count), device=device)
 
 
 def found(outputs: dict[str, torch.Tensor], row: int, least: float, most: int) -> list[tuple[list[float], int, float]]:

@@ -1,7 +1,8 @@
 """Metrics of boxes, as COCO defines them (Lin et al. 2014, arXiv:1405.0312): equal to pycocotools and faster-coco-eval.
 
-A prediction is a list of {box, label, score}, a target a list of {box, label}; a box is [left, top, right, bottom] in
-pixels. Matching is done once an image; a bootstrap resample of images only sums again.
+A prediction is a list of {box, label, score}, a target a list of {box, label}; a box is [left, top, right, bottom] in pixels.
+A target with `iscrowd` is a place whose things nobody marked one by one: what is found there is neither right nor wrong.
+Matching is done once an image; a bootstrap resample of images only sums again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Matched:
     """(d,) the image of each."""
     hits: np.ndarray
     """(d, thresholds) bool."""
+    judged: np.ndarray
+    """(d, thresholds) bool: right or wrong, and not in a crowd."""
     truths: np.ndarray
     """(n,) true boxes of each image, float64."""
 
@@ -43,6 +46,14 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     area = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (one, other)]
     union = area[0][:, None] + area[1][None] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))
+
+
+def within(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(a, 4) and (b, 4) boxes -> (a,) the largest share of each of `one` that lies in one of `other`, 0 to 1."""
+    inner = np.minimum(one[:, None, 2:], other[None, :, 2:]) - np.maximum(one[:, None, :2], other[None, :, :2])
+    area = (one[:, 2:] - one[:, :2]).prod(-1)[:, None]
+    shared = inner.clip(0).prod(-1)
+    return np.asarray(np.divide(shared, area, out=np.zeros(shared.shape), where=area > 0).max(1, initial=0.0))
 
 
 def hits(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -70,26 +81,29 @@ def _matched(columns: Columns) -> list[Matched]:
 
 
 def _of_label(label: str, predictions: Sequence[Mapping[str, np.ndarray]], targets: Sequence[Mapping[str, np.ndarray]]) -> Matched:
-    none = np.zeros((0, 5))
-    rows, scores, found = [np.zeros(0, int)], [np.zeros(0)], [np.zeros((0, len(THRESHOLDS)), bool)]
+    none, nothing = np.zeros((0, 5)), np.zeros((0, len(THRESHOLDS)), bool)
+    rows, scores, found, judged = [np.zeros(0, int)], [np.zeros(0)], [nothing], [nothing]
     for row, (predicted, true) in enumerate(zip(predictions, targets, strict=True)):
         boxes = predicted.get(label, none)
         boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")][:MOST]
         rows.append(np.full(len(boxes), row))
         scores.append(boxes[:, 4])
-        found.append(hits(boxes[:, :4], true.get(label, none)[:, :4]))
+        real = true.get(label, none)
+        things, crowds = (real[(real[:, 4] > 0) == kind, :4] for kind in (True, False))
+        found.append(hits(boxes[:, :4], things))
+        judged.append(found[-1] | (within(boxes[:, :4], crowds)[:, None] < THRESHOLDS))
     order = np.argsort(-np.concatenate(scores), kind="stable")
-    counts = np.array([len(true.get(label, none)) for true in targets], dtype=np.float64)
-    return Matched(np.concatenate(rows)[order], np.concatenate(found)[order], counts)
+    counts = np.array([(true.get(label, none)[:, 4] > 0).sum() for true in targets], dtype=np.float64)
+    return Matched(np.concatenate(rows)[order], np.concatenate(found)[order], np.concatenate(judged)[order], counts)
 
 
 def _boxes(value: Any, what: str, row: int, *, scored: bool) -> dict[str, np.ndarray]:
-    """{label: (k, 5) left, top, right, bottom, score}."""
+    """{label: (k, 5) left, top, right, bottom, score}; the score of a target is 1, of a crowd 0."""
     by_label: dict[str, list[list[float]]] = {}
     try:
         for one in value:
             box = [float(edge) for edge in one["box"]]
-            by_label.setdefault(str(one["label"]), []).append([*box, float(one["score"]) if scored else 1.0])
+            by_label.setdefault(str(one["label"]), []).append([*box, float(one["score"]) if scored else float(not one.get("iscrowd"))])
         found = {label: np.array(boxes).reshape(-1, 5) for label, boxes in by_label.items()}
     except (TypeError, KeyError, ValueError):
         raise DataError(f"Row {row}: the {what} is not a list of boxes (box, label{', score' * scored}).") from None
@@ -102,9 +116,9 @@ def _precision(one: Matched, counts: np.ndarray, chosen: Sequence[int]) -> np.nd
     """(b, n) counts of images -> (b,) mean interpolated precision over 101 recalls and the chosen thresholds; NaN without a true box."""
     positives = counts @ one.truths
     weights = counts[:, one.rows]
-    seen = np.cumsum(weights, axis=1)
     total = np.zeros(len(counts))
     for threshold in chosen:
+        seen = np.cumsum(weights * one.judged[:, threshold], axis=1)
         true = np.cumsum(weights * one.hits[:, threshold], axis=1)
         precision = np.divide(true, seen, out=np.zeros(true.shape), where=seen > 0)
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
