@@ -214,7 +214,7 @@ def _learnable(network: Network, part: Part, say: Callable[[str], None]) -> Part
     why = f"longer than {network.recipe.length} {network.stem_spec.unit} (recipe.length), and nothing can be learnt from these"
     if not kept.any():
         raise DataError(f"All {len(kept)} examples of train are {why}.")
-    say(f"{len(kept) - kept.sum()} of {len(kept)} examples of train are {why}: left out.")
+    say(f"Left out of train: {len(kept) - kept.sum()} of {len(kept)} examples, {why}.")
     return network.prepare(part.table.filter(pa.array(kept)))
 
 
