@@ -182,6 +182,19 @@ def test_what_windows_find_is_one_answer_of_the_picture() -> None:
     assert [one["box"] for one in found] == [[22, 10, 32, 20], [50, 10, 60, 20]]
 
 
+def test_a_piece_at_an_edge_is_dropped_where_another_window_shows_its_place() -> None:
+    """And what is cut in every window is kept."""
+    head = heads.Detection(labels=("a",))
+    places = np.array([[0, 0, 0, 40, 40, 70, 40], [0, 30, 0, 70, 40, 70, 40]])
+    piece, whole = {"box": [33.0, 10, 40, 20], "label": "a", "score": 0.9}, {"box": [5.0, 10, 15, 20], "label": "a", "score": 0.8}
+    wide = {"box": [10.0, 25, 40, 35], "label": "a", "score": 0.7}
+    (found,) = head.joined({"prediction": [[piece, whole, wide], []]}, places, 1)["prediction"]
+    assert [one["box"] for one in found] == [whole["box"], wide["box"]]
+    places[1, 1] = 32  # now both windows cut it
+    assert len(head.joined({"prediction": [[piece, whole, wide], []]}, places, 1)["prediction"][0]) == 3
+    assert len(head.joined({"prediction": [[piece]]}, places[:1], 1)["prediction"][0]) == 1
+
+
 def scenes(count: int, seed: int) -> pa.Table:
     """Dark discs and bright squares on grey, 64 x 48 pixels, 1 to 3 a picture."""
     random = np.random.default_rng(seed)

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+EDGE = 2.0
+"""Pixels from a tile's edge within which a box may be of a thing that the tile cuts."""
+
 
 def area(boxes: torch.Tensor) -> torch.Tensor:
     """(..., 4) -> (...); 0 where a side is not positive."""
@@ -40,6 +43,13 @@ def suppressed(boxes: torch.Tensor, limit: float) -> torch.Tensor:
         if not kept or float(ratio[place, kept].max()) <= limit:
             kept.append(place)
     return torch.tensor(kept, dtype=torch.int64)
+
+
+def cuts(window: Sequence[float], box: Sequence[float]) -> bool:
+    """Whether a window (left, top, right and bottom of it, width and height of the picture) may cut the thing of a box, or lacks it."""
+    left, top, right, bottom, width, height = window
+    before = (left > 0 and box[0] < left + EDGE) or (top > 0 and box[1] < top + EDGE)
+    return before or (right < width and box[2] > right - EDGE) or (bottom < height and box[3] > bottom - EDGE)
 
 
 def together(found: Sequence[tuple[dict[str, Any], bool]], limit: float) -> list[dict[str, Any]]:

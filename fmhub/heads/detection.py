@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from fmhub.recipe import Recipe
     from fmhub.task import Known
 
-EDGE = 2.0
-"""Pixels from a tile's edge within which a box may be of a thing that the tile cuts."""
 SEEN = 0.25
 """Share of a box that a window of a larger picture must show for the box to be learnt there."""
 CENTRE = 1.5
@@ -127,22 +125,26 @@ class Detection:
         return len(sure) + len(true) - 2 * paired(sure, true)
 
     def joined(self, columns: dict[str, list[Any]], windows: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`. A picture that was not cut
-        keeps what was found in it, as it was scored.
+        """What was found in tiles, in the pixels of their pictures; see `fmhub.heads.boxes.together`. Where a tile may cut a thing and
+        another shows its box whole, the other is believed, whatever it found there. A picture that was not cut keeps what was found
+        in it, as it was scored.
 
         `windows` (tiles, 7) says of each its picture, left, top, right and bottom, and the picture's width and height.
         """
-        from fmhub.heads.boxes import together
+        from fmhub.heads.boxes import cuts, together
 
+        shown: list[list[list[int]]] = [[] for _ in range(count)]
         found: list[list[tuple[dict[str, Any], bool]]] = [[] for _ in range(count)]
-        for boxes, (row, left, top, right, bottom, width, height) in zip(columns["prediction"], windows.tolist(), strict=True):
+        for row, *window in windows.tolist():
+            shown[row].append(window)
+        for boxes, (row, *window) in zip(columns["prediction"], windows.tolist(), strict=True):
             for one in boxes:
-                box = [edge + start for edge, start in zip(one["box"], (left, top, left, top), strict=True)]
-                inner = (left > 0 and box[0] < left + EDGE) or (top > 0 and box[1] < top + EDGE)
-                inner |= (right < width and box[2] > right - EDGE) or (bottom < height and box[3] > bottom - EDGE)
-                found[row].append(({**one, "box": box}, inner))
-        whole = [int((windows[:, 0] == row).sum()) <= 1 for row in range(count)]
-        return {"prediction": [[one for one, _ in some] if whole[row] else together(some, self.limit) for row, some in enumerate(found)]}
+                box = [edge + start for edge, start in zip(one["box"], window[:2] * 2, strict=True)]
+                cut = cuts(window, box)
+                if not cut or all(cuts(other, box) for other in shown[row]):
+                    found[row].append(({**one, "box": box}, cut))
+        pairs = zip(found, shown, strict=True)
+        return {"prediction": [[one for one, _ in some] if len(tiles) <= 1 else together(some, self.limit) for some, tiles in pairs]}
 
 
 @dataclass(frozen=True)
