@@ -68,9 +68,13 @@ def yolo(folder: Path, found=BOXES) -> Path:
     return folder
 
 
-def said(reference: Path) -> dict:
-    found = [boxes._checked(one) for one in formats.read(str(reference))]
-    return {one.path.name: [(box["label"], [round(edge, 6) for edge in box["box"]]) for box in one.boxes] for one in found}
+def said(reference: Path, crowds=False) -> dict:
+    """The boxes of things, or of crowds, by picture."""
+    found = {one.path.name: boxes._checked(one).boxes for one in formats.read(str(reference))}
+    return {
+        name: [(box["label"], [round(edge, 6) for edge in box["box"]]) for box in some if bool(box.get("iscrowd")) == crowds]
+        for name, some in found.items()
+    }
 
 
 def test_three_formats_say_the_same(tmp_path):
@@ -78,6 +82,24 @@ def test_three_formats_say_the_same(tmp_path):
     assert said(coco(tmp_path / "coco")) == said(tmp_path / "coco") == BOXES
     assert said(voc(pictures(tmp_path / "voc"))) == BOXES
     assert said(yolo(tmp_path / "yolo")) == BOXES
+
+
+def test_crowds_of_coco_and_what_is_difficult_in_voc_are_not_judged(tmp_path):
+    crowds = {**{name: [] for name in BOXES}, "a.png": [BOXES["a.png"][0]]}
+    assert said(coco(pictures(tmp_path / "coco")), crowds=True) == crowds
+    folder = voc(pictures(tmp_path / "voc"))
+    text = (folder / "a.xml").read_text().replace("</name>", "</name><difficult>1</difficult>", 1)
+    (folder / "a.xml").write_text(text.replace("<name>dog</name>", "<name>dog</name><difficult>0</difficult>"))
+    assert said(folder, crowds=True) == crowds
+    assert said(folder)["a.png"] == BOXES["a.png"][1:]
+    assert [one["iscrowd"] for one in boxes.read(str(folder))["target"][0].as_py()] == [1, 0]
+
+
+def test_pictures_of_crowds_alone_have_no_box(tmp_path):
+    folder = voc(pictures(tmp_path, ["a.png"]), {"a.png": [("cat", [1, 2, 30, 40])]})
+    (folder / "a.xml").write_text((folder / "a.xml").read_text().replace("</name>", "</name><difficult>1</difficult>"))
+    with pytest.raises(DataError, match="has 1 pictures and no box"):
+        boxes.read(str(folder))
 
 
 def test_outlines_of_yolo_become_boxes(tmp_path):
@@ -309,11 +331,12 @@ def test_tiles_of_two_parts_that_show_the_same_place_are_refused():
         tiles.apart({"train": ["photo 0,0", "photo 112,0"], "validation": ["photo 224,0"], "test": ["photo 300,90"]}, sizes)
 
 
-def test_a_box_is_kept_where_enough_of_it_is_seen():
+def test_a_box_is_a_crowd_where_too_little_of_it_is_seen():
     one = {"box": [90.0, 10.0, 130.0, 30.0], "label": "cat"}
-    assert tiles.clipped([one], 0, 0, 100, 100) == [{"box": [90, 10, 100, 30], "label": "cat"}]
-    assert tiles.clipped([one], 0, 0, 99, 100) == []
-    assert tiles.clipped([one], 100, 0, 100, 100) == [{"box": [0, 10, 30, 30], "label": "cat"}]
+    assert tiles.clipped([one], 0, 0, 100, 100) == [{"box": [90, 10, 100, 30], "label": "cat", "iscrowd": 0}]
+    assert tiles.clipped([one], 0, 0, 99, 100) == [{"box": [90, 10, 99, 30], "label": "cat", "iscrowd": 1}]
+    assert tiles.clipped([one], 0, 0, 90, 100) == []
+    assert tiles.clipped([{**one, "iscrowd": 1}], 100, 0, 100, 100) == [{"box": [0, 10, 30, 30], "label": "cat", "iscrowd": 1}]
 
 
 def test_raw_pictures_are_read_back(tmp_path):

@@ -66,20 +66,20 @@ def coco(found):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    labels = sorted({one["label"] for row in found for one in row["target"]})
+    labels = sorted({one["label"] for row in found for one in row["target"] if not one.get("iscrowd")})
 
     def flat(one, image):
         left, top, right, bottom = one["box"]
         return {"image_id": image, "category_id": labels.index(one["label"]) + 1, "bbox": [left, top, right - left, bottom - top]}
 
-    truth = [flat(one, image) for image, row in enumerate(found, 1) for one in row["target"]]
+    truth = [{**flat(one, image), "iscrowd": one.get("iscrowd") or 0} for image, row in enumerate(found, 1) for one in row["target"]]
     said = [{**flat(one, image), "score": one["score"]} for image, row in enumerate(found, 1) for one in row["prediction"]]
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
         known.dataset = {
             "info": {}, "images": [{"id": image + 1} for image in range(len(found))],
             "categories": [{"id": number + 1, "name": name} for number, name in enumerate(labels)],
-            "annotations": [{**one, "id": at, "area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0} for at, one in enumerate(truth, 1)],
+            "annotations": [{**one, "id": at, "area": one["bbox"][2] * one["bbox"][3]} for at, one in enumerate(truth, 1)],
         }  # fmt: skip
         known.createIndex()
         judge = COCOeval(known, known.loadRes(said), "bbox")

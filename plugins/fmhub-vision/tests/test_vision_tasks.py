@@ -147,6 +147,10 @@ def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
     columns = {name: _spans(splits[name], 0, sizes[name][0]) for name in ("test", "validation", "train")}
     for left, right in itertools.pairwise(columns.values()):
         assert max(end for _, end in left) + 40 <= min(start for start, _ in right)  # more than a nucleus is wide
+    crowds = {name: Counter(one["iscrowd"] for row in table["target"].to_pylist() for one in row) for name, table in splits.items()}
+    assert {name: (found[0], found[1]) for name, found in crowds.items()} == {
+        "train": (2589, 747), "validation": (227, 30), "test": (142, 24), "shift:stardist": (131, 24),
+    }  # fmt: skip
     for part, (width, height) in sizes.items():
         boxes = [one["box"] for row in splits[part]["target"].to_pylist() for one in row]
         assert all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
@@ -155,6 +159,20 @@ def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
         shown = {f"{part} {at}": frame for at, frame in enumerate(frames)}
         shown |= {f"{part} {at} changed": cells._other_look(frame, np.random.default_rng(at)) for at, frame in enumerate(frames)}
         _shows_its_place(splits[part], shown, sizes[part])
+
+
+def test_what_is_bright_and_has_no_mask_is_a_crowd_and_a_sliver_too():
+    grey, mask = np.full((60, 80), 10, np.uint8), np.zeros((60, 80), np.int64)
+    for number, (top, left, size) in enumerate([(5, 5, 12), (30, 14, 12), (5, 40, 12), (50, 70, 3)], 1):
+        grey[top : top + size, left : left + size] = 200
+        if number < 3:
+            mask[top + 1 : top + size - 1, left + 1 : left + size - 1] = number  # the rim of a mask is no thing of its own
+    bare = cells.unmasked(grey, mask)
+    assert [box for _, box, _ in cells._boxes(bare)] == [[40, 5, 52, 17]]  # three pixels square are too small
+    (row,) = cells._pieces(grey, mask, bare, [(0, 0, 17, 60)], "train 0")
+    assert [(one["box"], one["iscrowd"]) for one in row["target"]] == [([6, 6, 16, 16], 0), ([15, 31, 17, 41], 1)]
+    (row,) = cells._pieces(grey, mask, bare, [(30, 0, 40, 60)], "train 0")
+    assert [(one["box"], one["iscrowd"]) for one in row["target"]] == [([10, 5, 22, 17], 1)]
 
 
 @pytest.mark.real

@@ -124,5 +124,5 @@ def _least(train: pa.Table) -> float:
     """A tenth of the median box."""
     import numpy as np
 
-    boxes = np.array([one["box"] for row in train["target"].to_pylist() for one in row])
+    boxes = np.array([one["box"] for row in train["target"].to_pylist() for one in row if not one.get("iscrowd")])
     return 0.1 * float(np.median((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))

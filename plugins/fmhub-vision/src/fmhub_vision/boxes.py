@@ -65,7 +65,7 @@ def read(reference: str, test: str | None = None, seen: int = 0, notes: list[str
     if unlisted := sum(one.part == formats.UNLISTED for one in pictures):
         told.append(f"{unlisted} pictures are in no list of ImageSets/Main and were left out")
     pictures = [_checked(one) for one in pictures if one.part != formats.UNLISTED]
-    if not any(one.boxes for one in pictures):
+    if not any(not box.get("iscrowd") for one in pictures for box in one.boxes):
         raise DataError(f"{reference} has {len(pictures)} pictures and no box.")
     parts = {one.part for one in pictures}
     tile = tile_of([one for one in pictures if one.part in ("", "train")] or pictures)
@@ -95,7 +95,7 @@ def _checked(one: Picture) -> Picture:
         if min(edges[:2]) < -SLACK or edges[2] > width + SLACK or edges[3] > height + SLACK:
             raise DataError(f"{said} is outside the picture of {width} x {height} pixels.")
         inner = [max(0.0, edges[0]), max(0.0, edges[1]), min(float(width), edges[2]), min(float(height), edges[3])]
-        boxes.append({"box": inner, "label": box["label"]})
+        boxes.append({**box, "box": inner})
     return replace(one, boxes=boxes, relative=False)
 
 
@@ -110,7 +110,8 @@ def tile_of(pictures: Sequence[Picture]) -> int:
     """The side of tiles, in pixels, that suits these pictures' objects."""
     import numpy as np
 
-    sides = [((box["box"][2] - box["box"][0]) * (box["box"][3] - box["box"][1])) ** 0.5 for one in pictures for box in one.boxes]
+    things = [box["box"] for one in pictures for box in one.boxes if not box.get("iscrowd")]
+    sides = [((right - left) * (bottom - top)) ** 0.5 for left, top, right, bottom in things]
     return max(32, round(SMALL * float(np.median(sides)))) if sides else 0
 
 
@@ -157,4 +158,4 @@ def target_type() -> pa.DataType:
     """The type of a column of boxes, which has to be said where a row has none."""
     import pyarrow as pa
 
-    return pa.list_(pa.struct([("box", pa.list_(pa.float64())), ("label", pa.string())]))
+    return pa.list_(pa.struct([("box", pa.list_(pa.float64())), ("label", pa.string()), ("iscrowd", pa.int64())]))

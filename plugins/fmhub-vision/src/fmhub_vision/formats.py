@@ -26,7 +26,10 @@ LONGEST = 200
 
 @dataclass
 class Picture:
-    """One picture: where it lies, and its boxes [left, top, right, bottom] in pixels, or in shares of its sides (`relative`)."""
+    """One picture: where it lies, and its boxes [left, top, right, bottom] in pixels, or in shares of its sides (`relative`).
+
+    Of a box with `iscrowd` it is not judged what is found there, as COCO has it.
+    """
 
     path: Path
     name: str
@@ -52,7 +55,7 @@ def read(reference: str) -> list[Picture]:
 
 
 def coco(path: Path, root: Path, part: str = "") -> list[Picture]:
-    """`images`, `annotations` with `bbox` [left, top, width, height], `categories`; crowds are left out."""
+    """`images`, `annotations` with `bbox` [left, top, width, height], `categories`; `iscrowd` is kept."""
     try:
         found = json.loads(_text(path))
         labels = {one["id"]: _label(one["name"]) for one in found["categories"]}
@@ -61,11 +64,10 @@ def coco(path: Path, root: Path, part: str = "") -> list[Picture]:
             file = _beside(path, root, str(one["file_name"]))
             pictures[one["id"]] = Picture(file, file.relative_to(root).as_posix(), part=part or part_of(file.relative_to(root)))
         for one in found["annotations"]:
-            if one.get("iscrowd"):
-                continue
             left, top, width, height = (float(edge) for edge in one["bbox"])
             boxes = pictures[one["image_id"]].boxes
-            boxes.append({"box": [left, top, left + width, top + height], "label": labels[one["category_id"]]})
+            crowd = int(bool(one.get("iscrowd")))
+            boxes.append({"box": [left, top, left + width, top + height], "label": labels[one["category_id"]], "iscrowd": crowd})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path.name} is not COCO json with images, annotations and categories ({_say(error)}).") from None
     return list(pictures.values())
@@ -77,7 +79,8 @@ def _coco_folder(root: Path, files: list[Path]) -> list[Picture]:
 
 
 def voc(root: Path, files: list[Path]) -> list[Picture]:
-    """One xml a picture, whose corners count from 1; `ImageSets/Main/train.txt` and its like name the parts."""
+    """One xml a picture, whose corners count from 1; `ImageSets/Main/train.txt` and its like name the parts. What is `difficult` is
+    as a crowd: not judged."""
     from xml.etree import ElementTree
 
     parts: dict[str, str] = {}
@@ -102,7 +105,8 @@ def voc(root: Path, files: list[Path]) -> list[Picture]:
 def _voc_box(one: Element) -> dict[str, Any]:
     at = one.find("bndbox")
     left, top, right, bottom = (float(at.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax"))  # type: ignore[union-attr,arg-type]
-    return {"box": [max(left - 1, 0.0), max(top - 1, 0.0), right, bottom], "label": str(one.findtext("name")).strip()}
+    difficult = int((one.findtext("difficult") or "").strip() == "1")
+    return {"box": [max(left - 1, 0.0), max(top - 1, 0.0), right, bottom], "label": str(one.findtext("name")).strip(), "iscrowd": difficult}
 
 
 def yolo(root: Path, files: list[Path]) -> list[Picture]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEEN = 0.25
-"""Share of an object that a tile must show for it to count there."""
+"""Share of an object that a tile must show for it to count there; what shows less is neither right nor wrong to find."""
 
 
 def cut(
@@ -46,12 +46,13 @@ def apart(parts: Mapping[str, Iterable[str]], sizes: Mapping[str, tuple[int, int
 
 
 def clipped(boxes: Sequence[Mapping[str, Any]], left: float, top: float, width: float, height: float) -> list[dict[str, Any]]:
-    """The boxes of which at least `SEEN` lies inside a window, cut to it and counted from its corner."""
+    """The boxes that reach into a window, cut to it and counted from its corner; those of which less than `SEEN` does are `iscrowd`."""
     kept = []
     for one in boxes:
         x0, y0, x1, y1 = one["box"]
         inner = [max(x0 - left, 0.0), max(y0 - top, 0.0), min(x1 - left, width), min(y1 - top, height)]
         area = max(0.0, inner[2] - inner[0]) * max(0.0, inner[3] - inner[1])
-        if area > 0 and area >= SEEN * (x1 - x0) * (y1 - y0):
-            kept.append({"box": [float(edge) for edge in inner], "label": one["label"]})
+        if area > 0:
+            crowd = bool(one.get("iscrowd")) or area < SEEN * (x1 - x0) * (y1 - y0)
+            kept.append({"box": [float(edge) for edge in inner], "label": one["label"], "iscrowd": int(crowd)})
     return kept
