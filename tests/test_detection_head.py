@@ -295,6 +295,8 @@ def test_a_crowd_is_no_label_no_fault_and_no_box_that_is_painted() -> None:
     head = heads.Detection(labels=("a",))
     table = pa.table({"id": ["r0"], "target": [[thing, crowd]]})
     assert head.targets(table)["kinds"][0].tolist() == [0, -1]
+    strange = pa.table({"id": ["r0"], "target": [[thing, {**crowd, "label": "of no training picture"}]]})
+    assert head.targets(strange)["kinds"][0].tolist() == [0, -1]
     with pytest.raises(DataError, match="holds no box"):
         heads.Detection().fit(Known(train=pa.table({"id": ["r0"], "target": [[crowd]]})), Recipe())
     found = [{**thing, "score": 0.9}, {"box": [22.0, 22, 30, 30], "label": "a", "score": 0.9}]

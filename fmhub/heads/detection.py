@@ -204,7 +204,7 @@ def _check(one: Any, known: dict[str, int], name: str) -> None:
     import math
 
     box, label = one["box"], str(one["label"])
-    if label not in known:
+    if label not in known and not one.get("iscrowd"):
         raise DataError(f"Row {name}: label {label!r} is not one that was trained on.{nearest(label, known)} Labels: {', '.join(known)}.")
     if len(box) != 4 or not all(math.isfinite(edge) for edge in box) or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f"Row {name}: {list(box)} is not a box: it needs left < right and top < bottom, in pixels.")

@@ -45,7 +45,7 @@ def shapes(labels: Sequence[str], count: int) -> pa.Table:
 
 
 def nuclei_like() -> pa.Table:
-    """64 dark pictures of 56 x 56 pixels with one to three bright ovals anywhere, some cut by the edge.
+    """64 dark pictures of 56 x 56 pixels with one to three bright ovals anywhere.
 
     Anywhere: were they in a few places only, boxes of another picture would lie on bright pixels more often than on dark ones, and
     a detector would learn that from labels that are dealt out at random.
@@ -61,8 +61,9 @@ def nuclei_like() -> pa.Table:
     for number in range(64):
         pixels, boxes, count = random.normal(20, 4, (56, 56)), [], random.integers(1, 4)
         while len(boxes) < count:
-            (x, y), (wide, high) = random.uniform(0, 56, 2), random.uniform(6, 11, 2)
-            box = [max(x - wide, 0.0), max(y - high, 0.0), min(x + wide, 56.0), min(y + high, 56.0)]
+            wide, high = random.uniform(6, 11, 2)
+            x, y = random.uniform((wide, high), (56 - wide, 56 - high))
+            box = [x - wide, y - high, x + wide, y + high]
             if any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in boxes):
                 continue
             inside = ((across + 0.5 - x) / wide) ** 2 + ((down + 0.5 - y) / high) ** 2 < 1
