@@ -53,11 +53,15 @@ def test_replaying_a_prefix_changes_no_bit(shaped, kind, start):
 
 
 @pytest.mark.parametrize("kind", ["bert", "vit", "llama"])
-def test_prefix_is_the_models_own_hidden_state(shaped, kind):
+@pytest.mark.parametrize("packed", [True, False])
+def test_prefix_is_the_models_own_hidden_state(shaped, kind, packed):
     encoder, batch = Encoder(shaped(kind)), inputs(kind)
+    if not packed:
+        encoder.packed = None
     states = encoder.model(**batch, output_hidden_states=True).hidden_states
-    hidden, _ = encoder.prefix(batch, 2)
-    assert torch.allclose(hidden, states[2], atol=1e-6)
+    hidden, mask = encoder.prefix(batch, 2)
+    assert torch.allclose(hidden[mask], states[2][mask], atol=1e-6)
+    assert packed and kind != "llama" or torch.allclose(hidden, states[2], atol=1e-6)
 
 
 def test_reads_several_layers(shaped):

@@ -92,6 +92,25 @@ def test_equal_to_the_module_path(shaped, kind, tokens, read, lengths, layers, s
     assert_same(both(made, inputs, Reads(tokens, read), **replay))
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(PLAIN),
+    read=st.sampled_from([(-1,), (-1, -2), (-1, -3, -2)]),
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7),
+    start=st.integers(1, 3),
+)
+def test_a_prefix_is_the_module_paths(shaped, kind, read, lengths, start):
+    made, inputs = encoder(shaped, kind).eval(), batch(kind, lengths)
+    hidden, mask = made.prefix(inputs, start, Reads("all", read))
+    assert made.packed.agrees
+    made.packed = None
+    expected, same = made.prefix(inputs, start, Reads("all", read))
+    assert torch.equal(mask, same)
+    assert hidden.shape == expected.shape
+    torch.testing.assert_close(hidden[mask], expected[mask], atol=1e-5, rtol=1e-5)
+    assert not hidden[~mask].any()
+
+
 @pytest.mark.parametrize("kind", ["bert", "vit"])
 @pytest.mark.parametrize("method", ["lora", "rslora", "dora", "ia3", "full"])
 def test_every_kind_of_adapter(shaped, kind, method):

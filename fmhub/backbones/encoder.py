@@ -105,8 +105,14 @@ class Encoder(nn.Module):
         """The input of layer `start` (examples, tokens, width) and the mask of real tokens; layers above do not run.
 
         Where the head reads outputs of layers below, they stand beside it: (examples, tokens, width * (1 + how many)).
+        What stands at padding means nothing.
         """
         below = self._below(reads, start)
+        if self.packed is not None and packable(inputs) and self._agrees(self.packed, inputs):
+            hidden = self._reach(inputs, 0)
+            mask = token_mask(inputs, hidden)
+            groups = Groups.of(mask)
+            return groups.unpack(self.packed.below(groups.pack(hidden, mask), groups, start, below), mask), mask
         with self.lock, _recorded(self.structure.layers, below) as recorded:
             hidden = self._reach(inputs, start)
         return torch.cat([hidden, *(recorded[layer] for layer in below)], dim=-1), token_mask(inputs, hidden)

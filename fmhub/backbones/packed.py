@@ -144,6 +144,16 @@ class Packed:
             states[-1] = _mean(x, groups) if tokens == "mean" else x
         return [states[layer] for layer in wanted]
 
+    def below(self, flat: torch.Tensor, groups: Groups, start: int, wanted: Sequence[int]) -> torch.Tensor:
+        """The input of layer `start`, and beside it what the layers before say that `wanted` names from the end:
+        (tokens, width * (1 + how many)) of the input of the first one (tokens, width), in the groups' order."""
+        states = {}
+        for index in range(start):
+            flat = run(self.blocks[index], flat, groups, None)
+            if index - len(self.blocks) in wanted:
+                states[index - len(self.blocks)] = flat
+        return torch.cat([flat, *(states[layer] for layer in wanted)], dim=-1)
+
 
 def packable(inputs: Mapping[str, torch.Tensor]) -> bool:
     """Whether a batch may take the packed path: on a CPU, in full precision, and no example is empty. Accelerators have

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fmhub.task import Encoded
     from fmhub.training.network import Network
 
-FORMAT = 1
+FORMAT = 2
 LIMIT = 10 << 30
 Say = Callable[[str], None]
 
