@@ -19,10 +19,8 @@ def auc(columns: Columns, labels: Labels = None) -> float:
     Where a row may have several labels it is the mean over all of them. A label that no row or every row has is left out of
     the mean; NaN where none is left.
     """
-    from sklearn.metrics import roc_auc_score
-
-    values = [roc_auc_score(truth, scores) for scores, truth in _judged(columns, labels)]
-    return float(np.mean(values)) if values else float("nan")
+    rows = len(next(iter(columns.values())))
+    return float(_auc_resample(columns, labels)(np.ones((1, rows)))[0])
 
 
 def _judged(columns: Columns, labels: Labels) -> list[tuple[np.ndarray, np.ndarray]]:
