@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -158,7 +159,28 @@ def test_nuclei_are_the_stated_set_and_no_part_of_the_dish_is_in_two_splits():
     for part in ("train", "validation", "test"):  # an id tells the truth of where its pixels are from
         shown = {f"{part} {at}": frame for at, frame in enumerate(frames)}
         shown |= {f"{part} {at} changed": cells._other_look(frame, np.random.default_rng(at)) for at, frame in enumerate(frames)}
-        _shows_its_place(splits[part], shown, sizes[part])
+        _shows_its_place(splits[part], shown, sizes[part], _turn if part == "train" else lambda source: 0)
+
+
+def _turn(source: str) -> int:
+    """Of a training frame: its first block has the look of its own number, plain or changed, and the second the other."""
+    _, number, *changed = source.split()
+    return 2 * int(number) + (bool(changed) != bool(int(number) % 2))
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_boxes_turn_with_their_tile(turn):
+    grey, mask = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.int64)
+    mask[12:18, 20:23] = 1
+    grey[mask == 1] = 200
+    (row,) = cells._pieces(grey, mask, np.zeros_like(mask), [(10, 5, 30, 30)], "train 0", turn=turn)
+    shown = np.asarray(pictures.whole(row["image"], "train 0"))[..., 0]
+    ((x0, y0, x1, y1),) = ([int(edge) for edge in one["box"]] for one in row["target"])
+    assert (y1 - y0, x1 - x0) == ((6, 3), (3, 6))[turn % 2]
+    assert (shown[y0:y1, x0:x1] == 200).all() and shown.sum() == 18 * 200
+    assert np.array_equal(cells._turned(cells._turned(grey, turn), (4 - turn) % 4 if turn < 4 else turn), grey)
+    others = [cells._turned(mask[5:35, 10:40], other) for other in range(8) if other != turn]
+    assert not any(np.array_equal(cells._turned(mask[5:35, 10:40], turn), other) for other in others)
 
 
 def test_what_is_bright_and_has_no_mask_is_a_crowd_and_a_sliver_too():
@@ -228,12 +250,15 @@ def _spans(table: pa.Table, axis: int, tile: int) -> set[tuple[int, int]]:
     return {(start, start + tile) for start in starts}
 
 
-def _shows_its_place(table: pa.Table, sources: dict[str, np.ndarray], size: tuple[int, int]) -> None:
-    """The pixels of every tile of that size are those of its source at the place that its id says: `tiles.apart` goes by ids."""
+def _shows_its_place(
+    table: pa.Table, sources: dict[str, np.ndarray], size: tuple[int, int], turn: Callable[[str], int] = lambda source: 0
+) -> None:
+    """The pixels of every tile of that size are those of its source, turned, at the place that its id says: `tiles.apart` goes by ids."""
     for name, image in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True):
         source, corner = name.rsplit(" ", 1)
         left, top = map(int, corner.split(","))
-        found, there = np.asarray(pictures.whole(image, name)), sources[source][top : top + size[1], left : left + size[0]]
+        found = np.asarray(pictures.whole(image, name))
+        there = cells._turned(sources[source][top : top + size[1], left : left + size[0]], turn(source))
         assert np.array_equal(found if there.ndim == 3 else found[..., 0], there), name
 
 

@@ -2,12 +2,13 @@
 
 Twenty frames of one dish show the same nuclei again and again, so the parts are strips of the dish with gaps between them.
 No nucleus, followed from frame to frame, is in two of them. Of each training frame one block is shown as it is and another as
-another microscope might show it (contrast, focus, noise): twenty frames alike do not tell a detector what may change. What is
-judged are whole regions of the held-out strips, not tiles: whoever counts nuclei has pictures, and a tile's edge asks whether a
-fifth or a quarter of a nucleus is seen. The outer 48 pixels are left out: the masks lack nuclei that reach into the outer 25
-(Cell Tracking Challenge, field of interest). They also lack some nuclei that anyone sees, mostly of pairs that touch. In every
-part, whatever is bright and has no mask is a crowd (COCO's `iscrowd`), and so is what a region's edge leaves less than a quarter of:
-nothing is learnt there, and to find it is neither right nor wrong.
+another microscope might show it (contrast, focus, noise), each turned or mirrored in one of eight ways: twenty frames alike do
+not tell a detector what may change, and a dish has no up. What is judged are whole regions of the held-out strips, not tiles:
+whoever counts nuclei has pictures, and a tile's edge asks whether a fifth or a quarter of a nucleus is seen. The outer 48 pixels
+are left out: the masks lack nuclei that reach into the outer 25 (Cell Tracking Challenge, field of interest). They also lack some
+nuclei that anyone sees, mostly of pairs that touch. In every part, whatever is bright and has no mask is a crowd (COCO's
+`iscrowd`), and so is what a region's edge leaves less than a quarter of: nothing is learnt there, and to find it is neither right
+nor wrong.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def tiles() -> dict[str, pa.Table]:
     parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("train", "validation", "test", "shift:stardist")}
     for number, (image, mask) in enumerate(frames):
         bare = unmasked(stretched(image), mask)
-        for block, other_look in ((number, number % 2), (number + 2, 1 - number % 2)):
+        for turn, (block, other_look) in enumerate(((number, number % 2), (number + 2, 1 - number % 2)), 2 * number):
             left, top = STARTS[block % len(STARTS)]
             places = [(left + TILE * across, top + TILE * down, TILE, TILE) for down in range(5) for across in range(4)]
             seen = _other_look(stretched(image), np.random.default_rng(number)) if other_look else stretched(image)
-            parts["train"] += _pieces(seen, mask, bare, places, f"train {number}{' changed' * other_look}")
+            parts["train"] += _pieces(seen, mask, bare, places, f"train {number}{' changed' * other_look}", turn=turn)
         for part, every in EVERY.items():
             if number % every == 0:
                 parts[part] += _pieces(stretched(image), mask, bare, REGIONS[part], f"{part} {number}", part)
@@ -122,9 +123,9 @@ def unmasked(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _pieces(
-    grey: np.ndarray, mask: np.ndarray, bare: np.ndarray, places: list[tuple[int, int, int, int]], name: str, strip: str = ""
+    grey: np.ndarray, mask: np.ndarray, bare: np.ndarray, places: list[tuple[int, int, int, int]], name: str, strip: str = "", turn: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one frame, at places of (left, top, width, height): boxes around what of a nucleus, masked or `bare`, lies in each."""
+    """Rows of one frame, at places of (left, top, width, height), turned: boxes around what of a nucleus, masked or `bare`, each shows."""
     import numpy as np
 
     from fmhub.stems.pictures import raw
@@ -132,11 +133,19 @@ def _pieces(
 
     whole = np.bincount(mask.ravel())
     for left, top, width, height in places:
-        inside = (slice(top, top + height), slice(left, left + width))
-        found = [{"box": box, "label": LABEL, "iscrowd": int(area < SEEN * whole[number])} for number, box, area in _boxes(mask[inside])]
-        found += [{"box": box, "label": LABEL, "iscrowd": 1} for _, box, _ in _boxes(bare[inside])]
+        shown, masked, unmarked = (_turned(one[top : top + height, left : left + width], turn) for one in (grey, mask, bare))
+        found = [{"box": box, "label": LABEL, "iscrowd": int(area < SEEN * whole[number])} for number, box, area in _boxes(masked)]
+        found += [{"box": box, "label": LABEL, "iscrowd": 1} for _, box, _ in _boxes(unmarked)]
         group = f"{strip} {top}" if strip else name
-        yield {"id": f"{name} {left},{top}", "image": raw(grey[inside]), "target": found, "group": group}
+        yield {"id": f"{name} {left},{top}", "image": raw(shown), "target": found, "group": group}
+
+
+def _turned(grid: np.ndarray, turn: int) -> np.ndarray:
+    """The grid turned to the left by `turn` quarters, and every other four quarters mirrored."""
+    import numpy as np
+
+    turned = np.rot90(grid, turn)
+    return np.ascontiguousarray(turned[:, ::-1] if turn % 8 >= 4 else turned)
 
 
 def _boxes(mask: np.ndarray) -> Iterator[tuple[int, list[float], int]]:
