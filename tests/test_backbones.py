@@ -61,7 +61,7 @@ def test_prefix_is_the_models_own_hidden_state(shaped, kind, packed):
     states = encoder.model(**batch, output_hidden_states=True).hidden_states
     hidden, mask = encoder.prefix(batch, 2)
     assert torch.allclose(hidden[mask], states[2][mask], atol=1e-6)
-    assert packed and kind != "llama" or torch.allclose(hidden, states[2], atol=1e-6)
+    assert (packed and kind != "llama") or torch.allclose(hidden, states[2], atol=1e-6)
 
 
 def test_reads_several_layers(shaped):

@@ -69,6 +69,20 @@ def test_costs_little_more_than_click_and_pluggy(arguments: list[str], most: flo
     assert ours < most * least
 
 
+@pytest.mark.parametrize(("given", "ours"), [("", True), ("['--version']", False)])
+def test_the_collector_is_spared_in_a_process_of_ours_alone(given: str, ours: bool) -> None:
+    code = f"""
+import atexit, gc
+from fmhub.cli import main
+atexit.register(lambda: print(gc.get_freeze_count() > 0))
+before = gc.get_threshold()
+main({given})
+print(gc.get_threshold() != before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == [str(ours)] * 2
+
+
 def test_fifty_plugins(distribution: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     house = [plugin.name for plugin in hub.plugins()]
     hub.refresh()

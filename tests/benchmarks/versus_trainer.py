@@ -26,8 +26,10 @@ ARMS = {
     "last 2": ["recipe.lora.layers=last:2"],
     "last 1": ["recipe.lora.layers=last:1"],
     "last 3, second seed": ["recipe.lora.layers=last:3", "recipe.seed=1"],
+    "last 2, second seed": ["recipe.lora.layers=last:2", "recipe.seed=1"],
+    "last 1, second seed": ["recipe.lora.layers=last:1", "recipe.seed=1"],
 }
-"""The last arm reads the cache that the round's `last 3` has filled."""
+"""A second seed reads the cache that the round's first one has filled."""
 
 
 def main() -> None:
