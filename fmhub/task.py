@@ -159,8 +159,8 @@ class HeadSpec(Protocol):
     It may also have `labels`, the names of its classes in the order of the scores, `readable(prediction, catalogue)`, a prediction
     as people read it, `learnable(encoded)`, which of the training rows (bool) teach it anything, `merges`, whether a loaded
     run predicts with the adapter folded into the weights (the same but for rounding), `drawn(prediction, source, truth)`
-    or `painted(row, source)`, a PNG of what was said over what it was said of, and `notes`, what the record, the report and
-    `predict` are to say with every answer.
+    or `painted(row, source)`, a PNG of what was said over what it was said of, `notes`, what the record, the report and
+    `predict` are to say with every answer, and `becomes`, the other classes that its `fit` may give.
     """
 
     @property

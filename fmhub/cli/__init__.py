@@ -128,8 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _collect_seldom() -> None:
     """A run's imports leave half a million objects for good: to look for cycles among them while they come, and again when the process
-    ends, takes a second."""
-    gc.set_threshold(100_000, 20, 100)
+    ends, takes two seconds."""
+    gc.set_threshold(50_000)
     atexit.register(gc.freeze)
 
 

@@ -185,19 +185,20 @@ def recipe_from(stored: dict[str, Any]) -> Recipe:
 def spec_from(stored: dict[str, Any], declared: Any) -> Any:
     """A stem or head as `describe` stored it: fmhub's own kinds from their fields, a plugin's from the spec it declares.
 
-    `declared` is the task's spec where the plugin is still there, else None. Only kinds that fmhub or the task names are made.
+    `declared` is the task's spec where the plugin is still there, else None. Only kinds that fmhub, the task or its spec's `becomes`
+    names are made.
     """
     from fmhub import heads, stems
 
     wanted = str(stored.get("kind", ""))
     known = {kind(cls): cls for room in (heads, stems) for cls in map(room.__dict__.get, room.__all__) if isinstance(cls, type)}
-    if declared is not None:
-        known.setdefault(kind(type(declared)), type(declared))
+    for cls in () if declared is None else (type(declared), *getattr(declared, "becomes", ())):
+        known.setdefault(kind(cls), cls)
     if wanted not in known:
         raise UntrustedFile(f"This run needs {wanted}, which no installed plugin declares: install the plugin that made it.")
-    cls: Any = known[wanted]
-    hints = {entry.name: entry for entry in dataclasses.fields(cls)}
-    return cls(**{name: _rebuild(hints[name], value) for name, value in stored.items() if name in hints})
+    wanted_class: Any = known[wanted]
+    hints = {entry.name: entry for entry in dataclasses.fields(wanted_class)}
+    return wanted_class(**{name: _rebuild(hints[name], value) for name, value in stored.items() if name in hints})
 
 
 def kind(cls: type) -> str:

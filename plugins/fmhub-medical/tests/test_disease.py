@@ -74,8 +74,7 @@ def test_a_file_of_the_fields_own_kinds_becomes_a_table(monkeypatch, tmp_path):
 
 
 @pytest.mark.real
-def test_the_fetched_sets(monkeypatch):
-    monkeypatch.delenv("FMHUB_HOME")  # the user's own, where they were fetched before
+def test_the_fetched_sets():
     heart, chains = findings.heart_disease(), findings.flchain()
     assert len(heart) == 303 and heart["outcome"].to_pylist().count("narrowed") == 139 and len(heart.column_names) == 15
     assert len(chains) == 7874 and chains["outcome"].to_pylist().count("dead") == 2169 and chains["creatinine"].null_count == 1350

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pydicom
 import pytest
 from fmhub_medical import imaging, lesions, medmnist, samples, tiles
-from fmhub_medical.head import NOT_A_DEVICE, Findings
+from fmhub_medical.head import NOT_A_DEVICE, Findings, Outcome
 from fmhub_medical.stem import Slices, as_picture
 from PIL import Image
 
 from fmhub import DataError, Recipe, UsageError, data, heads
+from fmhub.errors import UntrustedFile
 from fmhub.task import Known
+from fmhub.training.plan import describe, spec_from
 
 (TASK,) = imaging.tasks()
 
@@ -354,6 +356,14 @@ def test_a_medmnist_file_is_run_and_predicted(tmp_path, kind):
     Image.fromarray(pictures(1)[0]).save(tmp_path / "one.png")
     (found,) = api.load(record["id"]).predict([str(tmp_path / "one.png")])
     assert set(found["scores"]) == ({"0", "1"} if kind == "binary" else {"finding 0", "finding 1"})
+
+
+def test_a_head_of_several_labels_is_made_again_from_its_record():
+    made = Findings().fit(Known(train=pa.table({"target": [["a"], ["b", "a"]]})), Recipe())
+    assert type(made).__name__ == "Several"
+    assert spec_from(describe(made), Findings()) == made
+    with pytest.raises(UntrustedFile, match="no installed plugin declares"):
+        spec_from(describe(made), Outcome())
 
 
 def test_samples_are_the_same_every_time():

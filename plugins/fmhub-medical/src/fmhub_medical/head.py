@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fmhub.heads import Classification, MultiLabel
 
@@ -43,6 +43,8 @@ class Several(Warned, MultiLabel):
 @dataclass(frozen=True)
 class Findings(Warned, Classification):
     """A label out of several; several at once, where the training targets are lists; of a scan, what is in each of its tiles."""
+
+    becomes: ClassVar[tuple[type, ...]] = (Several,)
 
     def fit(self, known: Known, recipe: Recipe) -> Classification | Several:  # type: ignore[override]
         """A copy that knows its labels; for lists of labels `Several`."""
