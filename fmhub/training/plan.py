@@ -192,13 +192,13 @@ def spec_from(stored: dict[str, Any], declared: Any) -> Any:
 
     wanted = str(stored.get("kind", ""))
     known = {kind(cls): cls for room in (heads, stems) for cls in map(room.__dict__.get, room.__all__) if isinstance(cls, type)}
-    for cls in () if declared is None else (type(declared), *getattr(declared, "becomes", ())):
-        known.setdefault(kind(cls), cls)
+    for made in () if declared is None else (type(declared), *getattr(declared, "becomes", ())):
+        known.setdefault(kind(made), made)
     if wanted not in known:
         raise UntrustedFile(f"This run needs {wanted}, which no installed plugin declares: install the plugin that made it.")
-    wanted_class: Any = known[wanted]
-    hints = {entry.name: entry for entry in dataclasses.fields(wanted_class)}
-    return wanted_class(**{name: _rebuild(hints[name], value) for name, value in stored.items() if name in hints})
+    cls: Any = known[wanted]
+    hints = {entry.name: entry for entry in dataclasses.fields(cls)}
+    return cls(**{name: _rebuild(hints[name], value) for name, value in stored.items() if name in hints})
 
 
 def kind(cls: type) -> str:
