@@ -111,6 +111,26 @@ def test_a_prefix_is_the_module_paths(shaped, kind, read, lengths, start):
     assert not hidden[~mask].any()
 
 
+@pytest.mark.parametrize("kind", PLAIN)
+def test_bfloat16_is_as_near_as_the_module_paths(shaped, kind):
+    """Both against float32: the packed path rounds no more than autocast of the model's own forward does."""
+    made, inputs = encoder(shaped, kind).eval(), batch(kind, [5, 9, 2, 9])
+    _, (exact, wanted) = both(made, inputs, Reads("mean"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        results = both(made, inputs, Reads("mean"))
+    errors = [
+        (
+            (states[0] - exact[0]).norm() / exact[0].norm(),
+            torch.stack([(gradients[name] - one).norm() for name, one in wanted.items()]).norm()
+            / torch.stack([one.norm() for one in wanted.values()]).norm(),
+        )
+        for states, gradients in results
+    ]
+    for ours, theirs in zip(*errors, strict=True):
+        assert 1e-4 < ours < max(2 * theirs, 0.01)
+    assert all(gradient.dtype == torch.float32 for gradient in results[0][1].values())
+
+
 @pytest.mark.parametrize("kind", ["bert", "vit"])
 @pytest.mark.parametrize("method", ["lora", "rslora", "dora", "ia3", "full"])
 def test_every_kind_of_adapter(shaped, kind, method):
@@ -181,8 +201,10 @@ def test_a_model_that_does_more_is_noticed(shaped):
 def test_what_is_not_packable(shaped):
     inputs = batch("bert", [4, 6])
     assert packable(inputs)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.float16):
         assert not packable(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert packable(inputs)
     inputs["attention_mask"][0] = 0
     assert not packable(inputs)
     made = Encoder(shaped("bert"))

@@ -183,11 +183,22 @@ def test_whatever_decides_a_bit_is_in_the_key(network, said, home):
     opened(made, other, said)
     opened(made, data, said, start=1)
     opened(network(length=7), data, said)
+    opened(network(precision="bf16"), data, said)
     made.backbone.sha256 = "1" * 64
     opened(made, data, said)
     made.backbone.model.encoder.layer[0].output.dense.weight.data += 1
     opened(made, data, said)
-    assert len(said) == len(list((home / "cache" / "prefix").glob("[0-9a-f]*"))) == 7
+    assert len(said) == len(list((home / "cache" / "prefix").glob("[0-9a-f]*"))) == 8
+
+
+def test_a_run_in_bfloat16_computes_its_frozen_layers_so(network, said):
+    data, rows = encoded(), np.arange(13)
+    whole, half = (opened(network(precision=precision), data, said, exact=True).batch(rows, CPU) for precision in ("no", "bf16"))
+    made = network(precision="bf16")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        own, mask = made.encoder.prefix(made.stem_spec.batch(data, rows, random=None, strength=0), 2)
+    torch.testing.assert_close(half, own[mask].float(), atol=5e-2, rtol=0)  # of batches cut otherwise
+    assert 1e-4 < (half - whole).abs().max() < 5e-2
 
 
 def test_half_precision_that_overflows_becomes_single(network, said):

@@ -93,7 +93,7 @@ class Encoder(nn.Module):
         if packed.agrees is None:
             few, training = {name: tensor[:2] for name, tensor in inputs.items()}, self.training
             self.eval()
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 one, two = (path(few, Reads("all"), None, 0) for path in (self._padded, functools.partial(self._packed, packed)))
                 difference = ((one.x - two.x) * one.mask[..., None]).abs().max() if one.mask is not None else torch.inf
             self.train(training)

@@ -156,11 +156,11 @@ class Packed:
 
 
 def packable(inputs: Mapping[str, torch.Tensor]) -> bool:
-    """Whether a batch may take the packed path: on a CPU, in full precision, and no example is empty. Accelerators have
-    kernels that like padding better than many small groups."""
+    """Whether a batch may take the packed path: on a CPU, in full precision or bfloat16, and no example is empty. Accelerators
+    have kernels that like padding better than many small groups."""
     one = next(iter(inputs.values()))
     mask = inputs.get("attention_mask")
-    if one.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if one.device.type != "cpu" or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16):
         return False
     return mask is None or (mask.ndim == 2 and bool(mask.any(1).all()))
 
@@ -215,9 +215,11 @@ def _varied(module: Any) -> bool:
 
 
 class LoraLinear(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T with W and b frozen: the backward pass skips what nobody asks for."""
+    """x W^T + b + s (x A^T) B^T with W and b frozen: the backward pass skips what nobody asks for. All of it is in bfloat16
+    where a run is."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> torch.Tensor:
         y = F.linear(x, weight, bias)
         low = x @ a.t()
@@ -227,6 +229,7 @@ class LoraLinear(torch.autograd.Function):
         return y
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Any) -> Any:
         (dy,) = gradients
         x, weight, a, b, low = ctx.saved_tensors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from typing import Any
 
@@ -64,6 +66,7 @@ def run(
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
+    _keep_freed_memory()
     options = {
         **given,
         "columns": _pairs("--columns", columns.split(",") if columns else ()),
@@ -85,6 +88,15 @@ def run(
         emit_json(records if len(names) > 1 else records[0])
     if failed:
         raise failed[0] if len(names) == 1 else FmhubError("\n".join(map(str, failed)))
+
+
+def _keep_freed_memory() -> None:
+    """What a step frees the next one asks for again: glibc is told to keep it, for what it gives back comes again page by page."""
+    mmap_threshold, trim_threshold = -3, -1  # malloc.h
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_threshold, 32 << 20)  # as high as glibc itself would move it
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _have(name: str, install: bool) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 LIMIT = 10 << 30
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Arithmetic of `recipe.precision`; stored is what comes out, as ever."""
 Say = Callable[[str], None]
 
 
@@ -130,6 +132,7 @@ def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) 
         "reads": network.head_spec.reads.layers, "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
         "weights": _weights(network, start), "data": fingerprint, "encoded": _digest([encoded.lengths, encoded.values]),
         "stem": f"{type(stem).__module__}.{stem!r}", "length": network.recipe.length, "budget": network.recipe.budget,
+        "precision": network.recipe.precision,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }  # fmt: skip
 
@@ -261,7 +264,8 @@ def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) ->
     device = next(network.parameters()).device
     batch = network.stem_spec.batch(encoded, rows, random=None, strength=0.0)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.head_spec.reads)
+    with torch.autocast(device.type, HALF.get(network.recipe.precision), enabled=network.recipe.precision in HALF):
+        hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.head_spec.reads)
     given = inputs.get("attention_mask")
     # a model that shortens its input, or takes no mask, sees padding as it is: then every token is kept
     uniform = given is None or given.shape != hidden.shape[:2]

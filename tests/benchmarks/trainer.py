@@ -41,6 +41,7 @@ def main(options: dict) -> dict:
         tempfile.mkdtemp(), num_train_epochs=options["epochs"], learning_rate=options["lr"], lr_scheduler_type="linear",
         per_device_train_batch_size=32, per_device_eval_batch_size=32, warmup_steps=0.06, eval_strategy="epoch", save_strategy="no",
         report_to=[], disable_tqdm=True, seed=0, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        bf16=options["bf16"],
     )  # fmt: skip
     collate = DataCollatorWithPadding(tokenizer)
     trainer = Trainer(model, arguments, train_dataset=part("train"), eval_dataset=part("validation"), data_collator=collate)
