@@ -83,6 +83,35 @@ print(gc.get_threshold() != before)
     assert done.stdout.splitlines()[1:] == [str(ours)] * 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another C library")
+@pytest.mark.parametrize(("kernels", "expected"), [("", "128"), ("7", "7")])
+def test_a_run_keeps_what_it_has_freed_and_few_kernels(kernels: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import os, resource
+from fmhub.cli.run import _settle_memory
+_settle_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(20 << 20) for _ in range(5)]
+    del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], faults() > 20_000, faults() < 1_000)
+"""
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    if kernels:
+        monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kernels)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected, "True", "True"]
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fmhub.cli import run
+
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    monkeypatch.setattr(run.ctypes, "CDLL", lambda name: object())
+    run._settle_memory()
+
+
 def test_fifty_plugins(distribution: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     house = [plugin.name for plugin in hub.plugins()]
     hub.refresh()

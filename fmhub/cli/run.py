@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
-    _keep_freed_memory()
+    _settle_memory()
     options = {
         **given,
         "columns": _pairs("--columns", columns.split(",") if columns else ()),
@@ -90,13 +91,18 @@ def run(
         raise failed[0] if len(names) == 1 else FmhubError("\n".join(map(str, failed)))
 
 
-def _keep_freed_memory() -> None:
-    """What a step frees the next one asks for again: glibc is told to keep it, for what it gives back comes again page by page."""
+def _settle_memory() -> None:
+    """Before PyTorch comes: what a step frees is kept for the next one, and few kernels are.
+
+    glibc gives large blocks back and gets them again page by page; oneDNN keeps a kernel for each of a thousand shapes, and
+    no two batches have the same: 0.2 GB.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     mmap_threshold, trim_threshold = -3, -1  # malloc.h
     with contextlib.suppress(AttributeError, OSError):  # another C library
         library = ctypes.CDLL(None)
         library.mallopt(mmap_threshold, 32 << 20)  # as high as glibc itself would move it
-        library.mallopt(trim_threshold, 2**31 - 1)
+        library.mallopt(trim_threshold, 128 << 20)
 
 
 def _have(name: str, install: bool) -> None:
