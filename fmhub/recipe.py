@@ -65,6 +65,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     """Which step is kept: of the latest validation reading within one standard error of the best one, or the last."""
     precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic of the frozen layers and of training; what is trained is kept in single precision, whatever it is."""
     seed: int = 0
     adapter: Adapter = field(default_factory=Adapter)
     lora: Lora = field(default_factory=Lora)
