@@ -219,7 +219,7 @@ def _learnable(network: Network, part: Part, say: Callable[[str], None]) -> Part
 
 
 def to_predict(network: Network, member: Member, part: Part, say: Callable[[str], None], cache: Path | None) -> Part:
-    """The part as its stored predictions are made: of frozen layers in full precision, so that they are the whole model's."""
+    """The part as its stored predictions are made: what frozen layers say is not halved to be kept, so that they are the whole model's."""
     start, _ = frozen_below(network)
     if member.pool is not None or not start:
         return replace(part, prefix=None)
