@@ -61,8 +61,8 @@ def fit(
     first, began = progress.step, time.monotonic()
     saved = started = began
 
+    network.train()
     while progress.step < plan.total and not progress.finished:
-        network.train()
         for group in optimiser.param_groups:
             group["lr"] = plan.lr(progress.step)
         step_loss, step_weight = step_gradients(network, train, plan, progress.step, accelerator, list(named.values()))
@@ -86,6 +86,7 @@ def fit(
             loss, weight = loss * 0, weight * 0
             if reading and judge is not None:
                 found = judge()
+                network.train()  # which it is not while it predicts
                 values["validation"] = found.score
                 best = _remember(progress, found, named, best, recipe)
                 progress.history.append({"step": progress.step, **values})
