@@ -3,7 +3,8 @@
     python tests/benchmarks/versus_trainer.py [--rows 768] [--epochs 3] [--rounds 3]
 
 Same rows, same LoRA shape, same batch size, same learning-rate schedule, same readings of validation and test. Rounds are interleaved,
-so that a machine that gets slower or faster harms all alike; quote the ratios. Needs minilm-l6 and fmhub-text; about 10 minutes on 2 cores.
+so that a machine that gets slower or faster harms all alike; quote the ratios. A round takes about 6 minutes
+on 2 cores; minilm-l6 and fmhub-text are needed.
 """
 
 from __future__ import annotations
