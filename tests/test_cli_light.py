@@ -84,7 +84,7 @@ print(gc.get_threshold() != before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another C library")
-@pytest.mark.parametrize(("kernels", "expected"), [("", "128"), ("7", "7")])
+@pytest.mark.parametrize(("kernels", "expected"), [("", "512"), ("7", "7")])
 def test_a_run_keeps_what_it_has_freed_and_few_kernels(kernels: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import os, resource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def assert_same(results) -> None:
             )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(PLAIN),
     tokens=st.sampled_from(["first", "mean", "last", "all"]),
@@ -81,15 +82,28 @@ def assert_same(results) -> None:
     layers=st.sampled_from(["all", "last:1", "last:2"]),
     start=st.integers(0, 3),
     flat=st.booleans(),
+    even=st.sampled_from([1, 8, 32]),
 )
-def test_equal_to_the_module_path(shaped, kind, tokens, read, lengths, layers, start, flat):
+def test_equal_to_the_module_path(shaped, kind, tokens, read, lengths, layers, start, flat, even):
     made, inputs = encoder(shaped, kind, layers=layers).train(), batch(kind, lengths)
     start = min(start, min(3 + layer for layer in read if layer != -1) if read != (-1,) else 3)
     replay = {}
     if start:
         hidden, mask = made.prefix(inputs, start)
         replay = {"hidden": hidden[mask] if flat else hidden, "start": start}
-    assert_same(both(made, inputs, Reads(tokens, read), **replay))
+    with mock.patch("fmhub.backbones.packed.EVEN", even):
+        assert_same(both(made, inputs, Reads(tokens, read), **replay))
+
+
+def test_products_see_few_shapes(shaped, monkeypatch):
+    made, seen = encoder(shaped, "bert"), set()
+    apply = LoraLinear.apply
+    monkeypatch.setattr(LoraLinear, "apply", lambda x, *parts: seen.add(len(x)) or apply(x, *parts))
+    made(batch("bert", [4, 2]), Reads("mean"))
+    assert made.packed.agrees
+    for count in range(1, 12):
+        made(batch("bert", [9] * count + [3]), Reads("mean"))
+    assert seen == {32, 64, 96, 128}
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -165,8 +179,8 @@ def test_gradients_by_finite_differences():
     x, w, bias, a, b = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 4), (6, 4), (6,), (2, 4), (6, 2)))
     for one in (x, a, b):
         one.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, bias, a, b, 0.7), (x, a, b))
-    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, None, a, b, 0.7), (x, a, b))
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, bias, a, b, 0.7, True), (x, a, b))
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, None, a, b, 0.7, True), (x, a, b))
 
 
 @pytest.mark.parametrize("kind", PLAIN)

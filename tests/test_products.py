@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fmhub.backbones import products
-from fmhub.backbones.products import fast_products
+from fmhub.backbones.products import fast_products, small_products
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,40 @@ def test_a_processor_that_would_round_is_left_alone(monkeypatch):
     before = torch.backends.mkldnn.matmul.fp32_precision
     with fast_products():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_small_products_are_the_blas_in_both_directions_and_equal_to_plain_ones():
+    settings, inside = [], []
+
+    def product(one, other):
+        settings.append(torch.backends.mkldnn.matmul.fp32_precision)
+        one.register_hook(lambda _: inside.append(torch.backends.mkldnn.matmul.fp32_precision))
+        return (one @ other).softmax(-1)
+
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    one, other, target = (torch.randn(5, 7, requires_grad=True), torch.randn(7, 3), torch.randn(5, 3))
+    with fast_products():
+        fast = torch.backends.mkldnn.matmul.fp32_precision
+        result = small_products(product, one, other)
+        assert torch.backends.mkldnn.matmul.fp32_precision == fast
+        (found,) = torch.autograd.grad((result * target).sum(), one)
+        assert torch.backends.mkldnn.matmul.fp32_precision == fast
+    assert (settings, inside) == ([before], [before])
+    (expected,) = torch.autograd.grad(((one @ other).softmax(-1) * target).sum(), one)
+    torch.testing.assert_close(found, expected)
+    with torch.no_grad(), fast_products():
+        plain = small_products(torch.matmul, one, other)
+    torch.testing.assert_close(plain, one.detach() @ other)
+
+
+def test_the_setting_is_as_it_was_when_a_small_product_fails_and_whoever_leaves_first():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with fast_products(), pytest.raises(RuntimeError):
+        small_products(torch.matmul, torch.randn(2, 3), torch.randn(2, 3))
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    fast = fast_products()
+    fast.__enter__()
+    with products._small_ones():
+        fast.__exit__(None, None, None)
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert torch.backends.mkldnn.matmul.fp32_precision == before

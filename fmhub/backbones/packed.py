@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -16,11 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fmhub.backbones.products import small_products
 from fmhub.backbones.structure import Structure
 
 LONG = 128
 """Tokens above which torch's own attention kernel is as fast as three plain operations (which are up to 3 times as fast at
 20 tokens), and keeps less."""
+EVEN = 32
+"""Packed tokens are filled up to a multiple of it, so that few kernels serve all batches: no two have the same number, and
+writing the kernels of a new one takes a sixth of a step."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,10 @@ class Groups:
     sorted: bool
     """Whether the examples came in this order."""
 
+    @property
+    def tokens(self) -> int:
+        return sum(length * count for length, count in self.runs)
+
     @classmethod
     def of(cls, mask: torch.Tensor) -> Groups:
         lengths = mask.sum(1)
@@ -129,6 +138,7 @@ class Packed:
         `below` are those of layers before `start`. Each is (examples, width) in that order, or (tokens, width) for `all`.
         """
         count = len(self.blocks)
+        flat = _even(flat)
         picked = {"first": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
         states = {layer: _read(state, groups, tokens, picked) for layer, state in below.items()}
         x, done = flat, False
@@ -141,18 +151,18 @@ class Packed:
             # a norm of single tokens comes after picking them and before any mean
             x = x if picked is None or done else x[picked]
             x = x if self.final is None else self.final(x)
-            states[-1] = _mean(x, groups) if tokens == "mean" else x
+            states[-1] = x if tokens in ("first", "last") else _read(x, groups, tokens, None)
         return [states[layer] for layer in wanted]
 
     def below(self, flat: torch.Tensor, groups: Groups, start: int, wanted: Sequence[int]) -> torch.Tensor:
         """The input of layer `start`, and beside it what the layers before say that `wanted` names from the end:
         (tokens, width * (1 + how many)) of the input of the first one (tokens, width), in the groups' order."""
-        states = {}
+        states, flat = {}, _even(flat)
         for index in range(start):
             flat = run(self.blocks[index], flat, groups, None)
             if index - len(self.blocks) in wanted:
                 states[index - len(self.blocks)] = flat
-        return torch.cat([flat, *(states[layer] for layer in wanted)], dim=-1)
+        return torch.cat([state[: groups.tokens] for state in (flat, *(states[layer] for layer in wanted))], dim=-1)
 
 
 def packable(inputs: Mapping[str, torch.Tensor]) -> bool:
@@ -171,7 +181,8 @@ def run(part: Block, x: torch.Tensor, groups: Groups, picked: torch.Tensor | Non
     key, value = linear(part.key, h), linear(part.value, h)
     if picked is not None:
         x, h = x[picked], h[picked]
-    a = linear(part.out, attend(linear(part.query, h), key, value, groups, part.heads, part.scaling, single=picked is not None))
+    attention = partial(attend, groups=groups, heads=part.heads, scaling=part.scaling, single=picked is not None)
+    a = linear(part.out, small_products(attention, linear(part.query, h), key, value))
     if part.pre:
         x = x + _scaled(part.scales[0], a)
         return x + _scaled(part.scales[1], linear(part.down, part.activation(linear(part.up, part.norm2(x)))))
@@ -182,17 +193,22 @@ def run(part: Block, x: torch.Tensor, groups: Groups, picked: torch.Tensor | Non
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, heads: int, scaling: float, *, single: bool
 ) -> torch.Tensor:
-    """Softmax attention within each example; `single`: one query an example. (tokens, width) or (examples, width)."""
-    results, sizes = [], [length * count for length, count in groups.runs]
-    queries = torch.split(query, [count for _, count in groups.runs] if single else sizes)
+    """Softmax attention within each example; `single`: one query an example. (tokens, width) or (examples, width); what
+    fills the tokens up attends to nothing and gets zeros."""
+    sizes = [length * count for length, count in groups.runs]
+    rest = len(key) - sum(sizes)
+    queries = torch.split(query, [count for _, count in groups.runs] if single else [*sizes, rest])
+    results = []
     # split, not slices: its backward joins the pieces once
-    for (length, count), *pieces in zip(groups.runs, queries, torch.split(key, sizes), torch.split(value, sizes), strict=True):
+    for (length, count), *pieces in zip(groups.runs, queries, *(torch.split(one, [*sizes, rest]) for one in (key, value)), strict=False):
         q, k, v = (piece.view(count, -1, heads, piece.shape[1] // heads).transpose(1, 2) for piece in pieces)
         if q.shape[2] * length > LONG * LONG:
             mixed = F.scaled_dot_product_attention(q, k, v, scale=scaling)
         else:
             mixed = ((q * scaling) @ k.transpose(-1, -2)).softmax(-1) @ v
         results.append(mixed.transpose(1, 2).reshape(-1, query.shape[1]))
+    if rest and not single:
+        results.append(query.new_zeros(rest, query.shape[1]))
     return results[0] if len(results) == 1 else torch.cat(results)
 
 
@@ -206,7 +222,8 @@ def linear(module: Any, x: torch.Tensor) -> torch.Tensor:
     if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad) or (dropout.training and getattr(dropout, "p", 0)):
         return module(x)  # type: ignore[no-any-return]
     down, up = lora[name], module.lora_B[name]
-    return LoraLinear.apply(x, base.weight, base.bias, down.weight, up.weight, module.scaling[name])  # type: ignore[no-any-return, no-untyped-call]
+    parts = (base.weight, base.bias, down.weight, up.weight, module.scaling[name])
+    return LoraLinear.apply(x, *parts, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _varied(module: Any) -> bool:
@@ -215,17 +232,22 @@ def _varied(module: Any) -> bool:
 
 
 class LoraLinear(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T with W and b frozen: the backward pass skips what nobody asks for. All of it is in bfloat16
-    where a run is."""
+    """x W^T + b + s (x A^T) B^T with W and b frozen, as x (W + s B A)^T + b; the backward pass skips what nobody asks for.
+
+    Where a run is in bfloat16, all of it is, and B A is added to the product instead: W would lose most of it.
+    """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> torch.Tensor:
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float, learning: bool) -> torch.Tensor:
+        ctx.scale, ctx.folded = scale, x.dtype in (torch.float32, torch.float64)
+        if ctx.folded:
+            weight = torch.addmm(weight, b, a, alpha=scale)
         y = F.linear(x, weight, bias)
-        low = x @ a.t()
-        y.addmm_(low, b.t(), alpha=scale)
+        low = x @ a.t() if learning or not ctx.folded else None
+        if low is not None and not ctx.folded:
+            y.addmm_(low, b.t(), alpha=scale)
         ctx.save_for_backward(x, weight, a, b, low)
-        ctx.scale = scale
         return y
 
     @staticmethod
@@ -237,8 +259,14 @@ class LoraLinear(torch.autograd.Function):
         # the thin factor on the left is several times as fast as on the right
         db = (low.t() @ dy).t().mul(ctx.scale) if ctx.needs_input_grad[4] else None
         da = dlow.t() @ x if ctx.needs_input_grad[3] else None
-        dx = (dy @ weight).addmm_(dlow, a) if ctx.needs_input_grad[0] else None
-        return dx, None, None, da, db, None
+        dx = dy @ weight if ctx.needs_input_grad[0] else None
+        if dx is not None and not ctx.folded:
+            dx.addmm_(dlow, a)
+        return dx, None, None, da, db, None, None
+
+
+def _even(flat: torch.Tensor) -> torch.Tensor:
+    return F.pad(flat, (0, 0, 0, -len(flat) % EVEN))
 
 
 def _scaled(scale: Any, x: torch.Tensor) -> torch.Tensor:
@@ -246,10 +274,10 @@ def _scaled(scale: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _read(x: torch.Tensor, groups: Groups, tokens: str, picked: torch.Tensor | None) -> torch.Tensor:
-    return _mean(x, groups) if tokens == "mean" else x if picked is None else x[picked]
+    return _mean(x, groups) if tokens == "mean" else x[: groups.tokens] if picked is None else x[picked]
 
 
 def _mean(x: torch.Tensor, groups: Groups) -> torch.Tensor:
     sizes = [length * count for length, count in groups.runs]
-    pieces = zip(torch.split(x, sizes), groups.runs, strict=True)
+    pieces = zip(torch.split(x[: sum(sizes)], sizes), groups.runs, strict=True)
     return torch.cat([piece.view(count, length, -1).mean(1) for piece, (length, count) in pieces])

@@ -1,15 +1,16 @@
-"""Float32 matrix products on a processor by oneDNN, where it is as exact as PyTorch's BLAS.
+"""Float32 matrix products on a processor: large ones by oneDNN, where it is as exact as PyTorch's BLAS.
 
 That BLAS (MKL) uses half the width of AVX-512 on processors of another vendor; oneDNN uses all of it (2.2 times as fast on a Zen 5).
 PyTorch hands it float32 products only where bfloat16 inside them is allowed, which nothing but AMX makes use of: that
-nothing is rounded is measured, once a process, before it is believed.
+nothing is rounded is measured, once a process, before it is believed. It writes a kernel for every new shape, which takes
+longer than a small product: those stay with the BLAS.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,29 +19,70 @@ import torch
 EXACT = 1e-6
 """Largest relative error of a product of 512 terms that counts as float32's own; with bfloat16 inside it is about 3e-3."""
 _LOCK = threading.Lock()
-_inside = 0
+_fast = _small = 0
 _before = ""
 
 
 @contextmanager
 def fast_products() -> Iterator[None]:
     """Within it, products on the processor are oneDNN's. It may be nested, and entered by several threads."""
-    global _inside, _before
     if not _agree():
         yield
         return
-    with _LOCK:
-        if not _inside:
-            _before = _setting().fp32_precision
-            _setting().fp32_precision = "bf16"
-        _inside += 1
+    _enter(1, 0)
     try:
         yield
     finally:
-        with _LOCK:
-            _inside -= 1
-            if not _inside:
-                _setting().fp32_precision = _before
+        _enter(-1, 0)
+
+
+def small_products(function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+    """`function(*tensors)` with its products, and those of its backward pass, by the BLAS."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _Small.apply(function, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+    with _small_ones():
+        return function(*tensors)
+
+
+class _Small(torch.autograd.Function):
+    """A graph within the graph, so that its backward pass can be seen to begin and to end."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+        with _small_ones(), torch.enable_grad():
+            inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+            result = function(*inner)
+        ctx.inner, ctx.result = inner, result
+        return result.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        asked = [tensor for tensor in ctx.inner if tensor.requires_grad]
+        with _small_ones():
+            found = iter(torch.autograd.grad(ctx.result, asked, gradients))
+        return None, *(next(found) if tensor.requires_grad else None for tensor in ctx.inner)
+
+
+@contextmanager
+def _small_ones() -> Iterator[None]:
+    if not _fast:
+        yield
+        return
+    _enter(0, 1)
+    try:
+        yield
+    finally:
+        _enter(0, -1)
+
+
+def _enter(fast: int, small: int) -> None:
+    """Count who is within, and set what is to hold: of several threads the one with small products is heard."""
+    global _fast, _small, _before
+    with _LOCK:
+        if not _fast and not _small:
+            _before = _setting().fp32_precision
+        _fast, _small = _fast + fast, _small + small
+        _setting().fp32_precision = "bf16" if _fast and not _small else _before
 
 
 def _setting() -> Any:

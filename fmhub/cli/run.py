@@ -95,9 +95,9 @@ def _settle_memory() -> None:
     """Before PyTorch comes: what a step frees is kept for the next one, and few kernels are.
 
     glibc gives large blocks back and gets them again page by page; oneDNN keeps a kernel for each of a thousand shapes, and
-    no two batches have the same: 0.2 GB.
+    no two padded batches have the same.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
     mmap_threshold, trim_threshold = -3, -1  # malloc.h
     with contextlib.suppress(AttributeError, OSError):  # another C library
         library = ctypes.CDLL(None)
