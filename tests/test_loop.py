@@ -149,10 +149,10 @@ def same(one, other):
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_bits(build, tmp_path):
-    learner, part = build(epochs=20, lr=2e-2)
+    learner, part = build(epochs=20)
     before = accuracy(learner, part)
     train(learner, part, tmp_path / "learner")
-    assert accuracy(learner, part) > max(before, 0.9)
+    assert accuracy(learner, part) > max(before, 0.95)
     network, part = build()
     progress = train(network, part, tmp_path / "a")
     assert progress.step == 36 and len(progress.history) == 3 and progress.best == max(row["validation"] for row in progress.history)
