@@ -25,5 +25,5 @@ def test_a_tiny_round_runs_both_sides_on_the_same_rows(weights):
 def test_a_tiny_round_of_the_loop_beside_a_bare_one(tiny, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     loop = runpy.run_path(str(SCRIPT.with_name("loop.py")))
-    ratio = loop["main"]([str(tiny), "--rows", "64", "--rounds", "1"])
+    ratio = loop["main"]([str(tiny), "--rows", "64", "--pairs", "1"])
     assert ratio > 0 and f"{ratio:.3f} of a bare one's" in capsys.readouterr().out

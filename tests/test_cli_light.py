@@ -88,8 +88,8 @@ print(gc.get_threshold() != before)
 def test_a_run_keeps_what_it_has_freed_and_few_kernels(kernels: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import os, resource
-from fmhub.cli.run import _settle_memory
-_settle_memory()
+from fmhub.process import keep_memory
+keep_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [bytearray(20 << 20) for _ in range(5)]
@@ -105,11 +105,13 @@ print(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], faults() > 20_000, faults()
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fmhub.cli import run
+    import ctypes
+
+    from fmhub.process import keep_memory
 
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
-    monkeypatch.setattr(run.ctypes, "CDLL", lambda name: object())
-    run._settle_memory()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    keep_memory()
 
 
 def test_fifty_plugins(distribution: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

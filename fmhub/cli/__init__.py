@@ -5,8 +5,6 @@ The short help stands here, so that `fmhub --help` imports nothing but click. Co
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 import os
 import sys
@@ -15,6 +13,7 @@ from typing import Any
 import click
 
 from fmhub.errors import FmhubError, Stopped, nearest
+from fmhub.process import collect_seldom
 
 COMMANDS = {
     "tasks": ("listing", "List the tasks of every plugin."),
@@ -109,7 +108,7 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 it failed and says why, 2 wrong usage. Without `arguments` it is the process."""
     if arguments is None:
-        _collect_seldom()
+        collect_seldom()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
@@ -124,13 +123,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return code
     return 0
-
-
-def _collect_seldom() -> None:
-    """A run's imports leave half a million objects for good: to look for cycles among them while they come, and again when the process
-    ends, takes two seconds."""
-    gc.set_threshold(50_000)
-    atexit.register(gc.freeze)
 
 
 def _report(error: BaseException, debug: bool) -> int | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import sys
 from typing import Any
 
@@ -12,6 +9,7 @@ import click
 
 from fmhub.cli.output import emit_json, json_option, note
 from fmhub.errors import FmhubError
+from fmhub.process import keep_memory
 
 
 @click.command()
@@ -67,7 +65,7 @@ def run(
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
-    _settle_memory()
+    keep_memory()
     options = {
         **given,
         "columns": _pairs("--columns", columns.split(",") if columns else ()),
@@ -89,20 +87,6 @@ def run(
         emit_json(records if len(names) > 1 else records[0])
     if failed:
         raise failed[0] if len(names) == 1 else FmhubError("\n".join(map(str, failed)))
-
-
-def _settle_memory() -> None:
-    """Before PyTorch comes: what a step frees is kept for the next one, and few kernels are.
-
-    glibc gives large blocks back and gets them again page by page; oneDNN keeps a kernel for each of a thousand shapes, and
-    no two padded batches have the same.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
-    mmap_threshold, trim_threshold = -3, -1  # malloc.h
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(mmap_threshold, 32 << 20)  # as high as glibc itself would move it
-        library.mallopt(trim_threshold, 128 << 20)
 
 
 def _have(name: str, install: bool) -> None:

@@ -1,0 +1,34 @@
+"""What a process of fmhub's own asks of Python and of the C library, for the memory that its imports and steps leave behind.
+
+A process that only calls fmhub keeps its own ways.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+
+
+def collect_seldom() -> None:
+    """A run's imports leave half a million objects for good: to look for cycles among them while they come, and again when the process
+    ends, takes two seconds."""
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
+
+
+def keep_memory() -> None:
+    """Before PyTorch comes: what a step frees is kept for the next one, and few kernels are.
+
+    glibc gives large blocks back and gets them again page by page; oneDNN keeps a kernel for each of a thousand shapes, and
+    no two padded batches have the same.
+    """
+    import contextlib
+    import ctypes
+
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
+    mmap_threshold, trim_threshold = -3, -1  # malloc.h
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_threshold, 32 << 20)  # as high as glibc itself would move it
+        library.mallopt(trim_threshold, 128 << 20)
