@@ -174,9 +174,11 @@ def test_dropout_of_the_adapter_is_honoured(shaped):
     assert torch.equal(one, made(inputs, Reads()).x)
 
 
-def test_gradients_by_finite_differences():
+@pytest.mark.parametrize("rows", [1, 5], ids=["products are added", "weights are added"])
+def test_gradients_by_finite_differences(rows):
     torch.manual_seed(0)
-    x, w, bias, a, b = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 4), (6, 4), (6,), (2, 4), (6, 2)))
+    x, w, bias, a, b = (torch.randn(shape, dtype=torch.float64) for shape in ((rows, 4), (6, 4), (6,), (2, 4), (6, 2)))
+    torch.testing.assert_close(LoraLinear.apply(x, w, bias, a, b, 0.7, False), x @ w.t() + bias + 0.7 * (x @ a.t()) @ b.t())
     for one in (x, a, b):
         one.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, bias, a, b, 0.7, True), (x, a, b))

@@ -234,13 +234,15 @@ def _varied(module: Any) -> bool:
 class LoraLinear(torch.autograd.Function):
     """x W^T + b + s (x A^T) B^T with W and b frozen, as x (W + s B A)^T + b; the backward pass skips what nobody asks for.
 
-    Where a run is in bfloat16, all of it is, and B A is added to the product instead: W would lose most of it.
+    Where the rows are few, that sum would cost more than it saves, and in bfloat16 W would lose most of it: then it is the
+    products that are added.
     """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float, learning: bool) -> torch.Tensor:
-        ctx.scale, ctx.folded = scale, x.dtype in (torch.float32, torch.float64)
+        ctx.scale = scale
+        ctx.folded = x.dtype in (torch.float32, torch.float64) and len(x) * sum(weight.shape) > weight.numel()
         if ctx.folded:
             weight = torch.addmm(weight, b, a, alpha=scale)
         y = F.linear(x, weight, bias)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fmhub.task import Encoded
     from fmhub.training.network import Network
 
-FORMAT = 2
+FORMAT = 3
 LIMIT = 10 << 30
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Arithmetic of `recipe.precision`; stored is what comes out, as ever."""
