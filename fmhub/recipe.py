@@ -26,7 +26,7 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """Which parameter-efficient method: all but `full` and `none` go through peft."""
+    """What is trained of a layer: peft's LoRA, rsLoRA, DoRA or IA3, or (`full`) the layer itself; of all layers, the backbone."""
 
     kind: Literal["lora", "rslora", "dora", "ia3", "full"] = "lora"
 

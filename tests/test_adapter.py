@@ -69,6 +69,14 @@ def test_full_trains_everything_and_nothing_else_does(shaped):
     assert encoder.train().model.training
 
 
+@pytest.mark.parametrize(("layers", "expected"), [("last:1", {2}), ("head", set())])
+def test_full_keeps_to_its_layers(shaped, layers, expected):
+    encoder = attached(shaped, recipe("full", layers=layers))
+    names = trainable(encoder)
+    assert {int(name.split(".layer.")[1].split(".")[0]) for name in names} == expected
+    assert len(names) == len(expected) * len(list(encoder.structure.layers[2].parameters()))
+
+
 def test_what_the_checkpoint_lacked_is_trained_in_full(shaped):
     backbone = shaped("bert")
     backbone.missing = frozenset({"embeddings.position_embeddings.weight", "encoder.layer.2.output.dense.bias"})

@@ -157,14 +157,15 @@ def test_probe_features_do_not_depend_on_the_order_of_rows(tiny, reviews):
     np.testing.assert_allclose(features(rows)[order], features(rows.take(pa.array(order))), atol=1e-5)
 
 
-def test_a_head_on_frozen_features_is_trained_and_the_backbone_is_not(tiny, reviews):
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_head_on_frozen_features_is_trained_and_the_backbone_is_not(tiny, reviews, kind):
     from fmhub.backbones.load import load
-    from fmhub.recipe import Lora
+    from fmhub.recipe import Adapter, Lora
     from fmhub.training.frozen import frozen
     from fmhub.training.member import Member
 
     tables = data.csv(str(reviews), text="review", label="stars", split=data.Random()).load().tables
-    recipe = Recipe(epochs=20, lr=1e-2, patience=0, lora=Lora(layers="last:1"))
+    recipe = Recipe(epochs=20, lr=1e-2, patience=0, lora=Lora(layers="last:1"), adapter=Adapter(kind=kind))
     head = heads.Classification().fit(Known(train=tables["train"]), recipe)
     task = Task(name="t", title="T", data=data.csv("x"), stem=stems.Text(), head=head, metrics=["accuracy"], recipe=recipe)
     loaded = []

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from toy import RECIPE, registered, task, write
 
-from fmhub import api
+from fmhub import api, heads
 from fmhub.evaluation import difference, evaluate, metrics
 from fmhub.evaluation.baselines import Majority
 from fmhub.training.curve import curve_members, worth_from
@@ -81,3 +81,11 @@ def test_without_baselines_nothing_is_claimed(tiny, csv):
     with registered(task(tiny, csv)):
         record = api.run("toy", curve=[20], baseline=False, set={"epochs": 1})
     assert record["curve"]["worth_from"] is None and "without a baseline" in record["curve"]["says"]
+
+
+def test_a_point_is_found_where_some_rows_are_not_learnt_from(tiny, csv, monkeypatch):
+    monkeypatch.setattr(heads.Classification, "learnable", lambda head, encoded: encoded.lengths < 9, raising=False)
+    with registered(task(tiny, csv)):
+        record = api.run("toy", curve=[20, 40], set={"epochs": 1})
+    assert [point["train"] for point in record["curve"]["points"]][:2] == [20, 40]
+    assert sum("were not learnt from" in note for note in record["notes"]) == 1

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from toy import Trap, registered, same_end, task, write
 
-from fmhub import api, data
+from fmhub import api, data, heads
 from fmhub.errors import Stopped, UsageError
 from fmhub.leaderboard import again, store
 from fmhub.training.folds import GIVEN, load_rows, settle_labels
@@ -174,3 +174,18 @@ def test_a_task_whose_rows_are_few_is_always_cross_validated(tiny, csv, tmp_path
         with pytest.raises(UsageError, match="cross-validated"):
             again._rerun(tmp_path / "run", {"name": "toy"})
     assert record["folds"]["count"] == 4 and record["scores"]["test"]["accuracy"]["n"] == 160
+
+
+def test_rows_that_nothing_is_learnt_from_are_the_same_ones_after_a_resume(tiny, csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(heads.Classification, "learnable", lambda head, encoded: encoded.lengths < 9, raising=False)
+    options = {"folds": 3, "set": {"epochs": 2, "keep": "last"}, "baseline": False}
+    with registered(task(tiny, csv)):
+        whole = api.run("toy", output=tmp_path / "whole", **options)
+        assert all(one["train"] < 90 for one in whole["folds"]["each"]), "some are left out"
+        with monkeypatch.context() as patched:
+            steps = sum(-(-one["train"] // 16) for one in whole["folds"]["each"]) * 2
+            Trap(patched, steps + 1, KeyboardInterrupt())  # in the refit
+            with pytest.raises(Stopped):
+                api.run("toy", output=tmp_path / "cut", **options)
+        cut = api.run("toy", resume=tmp_path / "cut")
+    assert cut["folds"] == whole["folds"] and same_end(tmp_path / "whole", tmp_path / "cut")

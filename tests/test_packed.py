@@ -174,6 +174,13 @@ def test_dropout_of_the_adapter_is_honoured(shaped):
     assert torch.equal(one, made(inputs, Reads()).x)
 
 
+def test_dropout_of_layers_trained_in_full_is_honoured(shaped):
+    made, inputs = encoder(shaped, "bert", "full").train(), batch("bert", [6, 8])
+    made.model.embeddings.dropout.p = 0.0
+    assert not torch.equal(made(inputs, Reads()).x, made(inputs, Reads()).x)
+    assert torch.equal(made.eval()(inputs, Reads()).x, made(inputs, Reads()).x) and made.packed.agrees
+
+
 @pytest.mark.parametrize("rows", [1, 5], ids=["products are added", "weights are added"])
 def test_gradients_by_finite_differences(rows):
     torch.manual_seed(0)

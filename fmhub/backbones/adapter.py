@@ -29,13 +29,13 @@ def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
     """Put the recipe's adapter into `backbone.model`, in place and once; every initial value is decided by `recipe.seed`.
 
     The last `unread` layers, which the head does not read, get none, and `last:K` counts below them.
-    What the checkpoint contained is frozen (except for `full`), what it lacked is trained in full. Raises `UsageError`
-    for targets that the layers do not have.
+    What the checkpoint contained is frozen (except for `full`: all of it, or the layers that would carry an adapter), what it
+    lacked is trained in full. Raises `UsageError` for targets that the layers do not have.
     """
-    model = backbone.model.requires_grad_(recipe.adapter.kind == "full")
+    model = backbone.model.requires_grad_(recipe.adapter.kind == "full" and recipe.lora.layers == "all")
     read = backbone.layer_count - unread
     count = layers(recipe.lora.layers, read)
-    if recipe.adapter.kind != "full" and count:
+    if count:
         chosen = backbone.structure.layers[read - count : read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -46,7 +46,13 @@ def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
 
 
 def inject(chosen: nn.Module, recipe: Recipe) -> None:
-    """Put the recipe's adapter into the linear layers of `chosen`. Raises `UsageError` for targets that it does not have."""
+    """Put the recipe's adapter into the linear layers of `chosen`; for `full` train `chosen` itself.
+
+    Raises `UsageError` for targets that it does not have.
+    """
+    if recipe.adapter.kind == "full":
+        chosen.requires_grad_(True)
+        return
     linears = {name: module for name, module in chosen.named_modules() if isinstance(module, nn.Linear)}
     names = sorted({name.rpartition(".")[2] for name in linears})
     for target in recipe.lora.targets:

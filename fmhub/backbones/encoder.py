@@ -57,7 +57,8 @@ class Encoder(nn.Module):
         `hidden` is what `prefix` says: the input of layer `start`, padded (examples, tokens, width) or with the real
         tokens of all examples one after another (tokens, width), and beside it what is read below. Nothing below is computed then.
         """
-        if self.packed is not None and packable(inputs) and self._agrees(self.packed, inputs):
+        own_dropout = self.model.training  # that of layers trained in full, which packed ones do not have
+        if self.packed is not None and not own_dropout and packable(inputs) and self._agrees(self.packed, inputs):
             return self._packed(self.packed, inputs, reads, hidden, start)
         return self._padded(inputs, reads, hidden, start)
 

@@ -43,7 +43,7 @@ class Native(nn.Module):
         super().__init__()
         model, config = backbone.model, backbone.model.config
         decoder: Any = model.get_decoder()
-        if recipe.adapter.kind != "full" and recipe.lora.layers != "head":
+        if recipe.lora.layers != "head":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.seed)
                 inject(getattr(decoder, "layers", None) or decoder.block, recipe)

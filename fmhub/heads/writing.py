@@ -32,7 +32,7 @@ class Writing(nn.Module):
         decoder: Any = getattr(backbone.model, "decoder", None)
         if decoder is None or not getattr(backbone.model.config, "is_encoder_decoder", False):
             raise UsageError(f"Backbone {backbone.name!r} has no decoder, so that it cannot write: use one such as whisper-tiny-en.")
-        if recipe.adapter.kind != "full" and recipe.lora.layers != "head":
+        if recipe.lora.layers != "head":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.seed)
                 inject(decoder.layers, recipe)

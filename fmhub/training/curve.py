@@ -23,7 +23,7 @@ def curve_members(plan: Plan, rows: Rows) -> list[Member]:
     splits = rows.parts[0]
     return [
         Member(
-            f"train-{size}-seed-{seed}",
+            f"{_prefix(size)}seed-{seed}",
             plan.task,
             seed,
             {**splits, "train": limit(splits["train"], size)},
@@ -47,7 +47,7 @@ def curve(
     primary = metrics.get(plan.task.metrics[0])
     points, tables = [], []
     for size in plan.options.curve:
-        here = [one for one in smaller if len(one.member.splits["train"]) == size]
+        here = [one for one in smaller if one.member.name.startswith(_prefix(size))]  # not by rows: some may not be learnt from
         found = {"": join([one.predictions for one in here])}
         for spec in plan.task.baselines if plan.options.baseline else ():
             reporter.say(f"baseline {spec.name} on {size} rows")
@@ -77,6 +77,10 @@ def _point(plan: Plan, size: int, found: dict[str, pa.Table]) -> dict[str, Any]:
     scores = {name: evaluate(of_split(table, "test"), [primary], labels_of(task))[primary.name] for name, table in found.items()}
     rows = [{"name": name, "score": scores[name], "difference": gap(task, found[""], table)} for name, table in found.items() if name]
     return {"train": size, "score": scores[""], "baselines": rows}
+
+
+def _prefix(size: int) -> str:
+    return f"train-{size}-"
 
 
 def _marked(table: pa.Table, size: int, name: str) -> pa.Table:

@@ -101,6 +101,8 @@ class Trained:
     seconds_before: float = 0.0
     """Seconds of this training that an earlier, interrupted process spent."""
     notes: list[str] = field(default_factory=list)
+    unlearnt: list[str] = field(default_factory=list)
+    """Ids of the training rows that the head can learn nothing from; `member` is without them."""
 
     @property
     def validation(self) -> float:
@@ -121,8 +123,9 @@ def train_member(
     total = sum(parameter.numel() for parameter in network.parameters())
     network.to(accelerator.device)
     parts = prepared(network, member, reporter.say, cache)
-    left = len(member.splits["train"]) - len(parts["train"].table)
-    member = replace(member, splits={**member.splits, "train": parts["train"].table})
+    learnt = set(parts["train"].table["id"].to_pylist())
+    unlearnt = [name for name in member.splits["train"]["id"].to_pylist() if name not in learnt]
+    member = _without(member, unlearnt)
 
     def table(name: str) -> pa.Table:
         columns = predict(network, parts[name], accelerator)
@@ -167,10 +170,11 @@ def train_member(
             *getattr(head, "notes", ()),
             *_truncated(parts, recipe.length, stem.unit),
             *(
-                [f"{left} examples of train are longer than {recipe.length} {stem.unit} and were not learnt from (recipe.length)."]
-                * (left > 0)
+                [f"{len(unlearnt)} examples of train are longer than {recipe.length} {stem.unit} and were not learnt from (recipe.length)."]
+                * bool(unlearnt)
             ),
         ],
+        unlearnt=unlearnt,
     )
     if accelerator.is_main_process:
         backbone = {"name": network.backbone.name, "sha256": network.backbone.sha256}
@@ -218,6 +222,14 @@ def _learnable(network: Network, part: Part, say: Callable[[str], None]) -> Part
     return network.prepare(part.table.filter(pa.array(kept)))
 
 
+def _without(member: Member, unlearnt: list[str]) -> Member:
+    if not unlearnt:
+        return member
+    train = member.splits["train"]
+    keep = pc.invert(pc.is_in(train["id"], pa.array(unlearnt, train["id"].type)))
+    return replace(member, splits={**member.splits, "train": train.filter(keep)})
+
+
 def to_predict(network: Network, member: Member, part: Part, say: Callable[[str], None], cache: Path | None) -> Part:
     """The part as its stored predictions are made: what frozen layers say is not halved to be kept, so that they are the whole model's."""
     start, _ = frozen_below(network)
@@ -243,6 +255,7 @@ def _finished(member: Member, place: Path) -> Trained:
     path, predictions = place / "predictions.parquet", None
     if path.is_file():
         predictions = with_target(run_folder.read_table(path), member.splits.values())
+    member = _without(member, values.get("unlearnt", []))
     return Trained(member, predictions, place / ADAPTER, progress, **{**values, "seconds_before": progress.seconds})
 
 
