@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +16,10 @@ import torch
 from fmhub.errors import UsageError
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Encoded, Reads
-from fmhub.training import prefix
+from fmhub.training import cached, prefix
+from fmhub.training.cached import limit
 from fmhub.training.network import Network
-from fmhub.training.prefix import frozen_below, limit, open_or_fill
+from fmhub.training.prefix import frozen_below, open_or_fill
 
 CPU = torch.device("cpu")
 
@@ -239,7 +242,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(network, said, home, damage)
 def test_a_half_filled_one_of_a_killed_process_is_replaced(network, said, home, monkeypatch):
     made, data = network(), encoded()
     with monkeypatch.context() as patch:
-        patch.setattr(prefix, "_make_room", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(prefix.Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         patch.setattr(prefix.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             opened(made, data, said)
@@ -288,11 +291,28 @@ def test_limits_as_people_write_them(monkeypatch, text, size):
     assert limit() == size
 
 
-@pytest.mark.parametrize("text", ["much", "GB", "-x", "10 parsecs"])
-def test_a_limit_that_is_none_is_refused(monkeypatch, text):
+@pytest.mark.parametrize("text", ["much", "GB", "-x", "10 parsecs", "inf", "nan", "-5GB", "1e400", "9" * 400, "."])
+def test_a_limit_that_is_none_is_refused(monkeypatch, network, text):
     monkeypatch.setenv("FMHUB_CACHE_LIMIT", text)
-    with pytest.raises(UsageError, match="FMHUB_CACHE_LIMIT"):
+    with pytest.raises(UsageError, match=r"FMHUB_CACHE_LIMIT=.* Write it as 500MB or 20GB"):
         limit()
+    with pytest.raises(UsageError, match="FMHUB_CACHE_LIMIT"):
+        frozen_below(network(layers="all"))  # before any training, though a baseline alone would keep something
+
+
+def test_with_a_limit_of_zero_none_is_used(network, said, monkeypatch):
+    made, data = network(), encoded()
+    start, _ = frozen_below(made)
+    assert opened(made, data, said) is not None
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", "0")
+    assert frozen_below(made) == (0, "FMHUB_CACHE_LIMIT is 0")
+    assert open_or_fill(made, data, fingerprint="data", start=start, say=said.append) is None
+
+
+def test_only_half_precision_is_forgiven_an_overflow(network, said, monkeypatch):
+    monkeypatch.setattr(prefix, "_states", lambda *_: int(float("inf")))
+    with pytest.raises(OverflowError, match="infinity"):
+        opened(network(), encoded(), said)
 
 
 def test_when_nothing_can_be_cached(network):
@@ -305,13 +325,126 @@ def test_when_nothing_can_be_cached(network):
     assert "outside its layers" in frozen_below(made)[1]
 
 
+def test_a_lower_limit_holds_for_what_is_there(network, said, home, monkeypatch):
+    made, root = network(), home / "cache" / "prefix"
+    kept = [opened(made, encoded(seed=seed), said) for seed in range(2)]
+    (small, large) = sorted(cached.size(folder) for folder in root.glob("[!.]*"))
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(large))
+    warm = opened(made, encoded(seed=0), said)
+    assert torch.equal(warm.batch(np.arange(13), CPU), kept[0].batch(np.arange(13), CPU))
+    assert len(list(root.glob("[!.]*"))) == len(list(root.glob(".*.lock"))) == 1
+    assert len(said) == 3 and "Removed" in said[2]
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(small // 2))
+    assert opened(made, encoded(seed=0), said) is None  # as it would be cold
+    assert list(root.iterdir()) == [] and "larger than FMHUB_CACHE_LIMIT" in said[-1]
+
+
+def test_what_is_removed_while_it_is_read_is_read_to_its_end(network, said, home):
+    made, rows = network(), np.arange(13)
+    before = opened(made, encoded(), said).batch(rows, CPU)
+    (folder,) = (home / "cache" / "prefix").glob("[!.]*")
+    reading = opened(made, encoded(), said)  # mapped anew, no page of it read
+    cached.remove(folder)
+    assert not folder.exists() and not cached.half(folder).exists()
+    assert torch.equal(reading.batch(rows, CPU), before)
+
+
+def test_what_others_have_the_lock_of_stays(network, said, home, monkeypatch):
+    made, root = network(), home / "cache" / "prefix"
+    opened(made, encoded(seed=0), said)
+    (first,) = root.glob("[!.]*")
+    (root / ".filling.tmp").mkdir()
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(cached.size(first) * 3 // 2))
+    with cached.locked(first), cached.locked(root / "filling"):
+        opened(made, encoded(seed=1), said)
+        assert first.exists() and (root / ".filling.tmp").exists()
+    opened(made, encoded(seed=1), said)
+    assert not first.exists() and not (root / ".filling.tmp").exists()
+
+
+def test_what_killed_runs_left_is_removed(network, said, home):
+    root = home / "cache" / "prefix"
+    (root / ".killed.tmp").mkdir(parents=True)
+    (root / ".killed.tmp" / "states").write_bytes(bytes(100))
+    for name in ("killed", "evicted"):
+        (root / f".{name}.lock").touch()
+    opened(network(), encoded(), said)
+    (folder,) = root.glob("[!.]*")
+    assert sorted(path.name for path in root.glob(".*")) == [f".{folder.name}.lock"]
+
+
+def test_one_that_has_vanished_is_not_damaged(network, said, monkeypatch):
+    made, data = network(), encoded()
+    opened(made, data, said)
+    whole = cached.meta_of
+
+    def vanish(path):
+        monkeypatch.setattr(cached, "meta_of", whole)
+        cached.remove(path)
+        return whole(path)
+
+    monkeypatch.setattr(cached, "meta_of", vanish)
+    assert opened(made, data, said) is not None
+    assert len(said) == 2 and not any("damaged" in line for line in said)
+
+    def gone(path, *_):
+        cached.remove(path)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(prefix.os, "utime", gone)
+    assert opened(made, data, said).batch(np.arange(13), CPU).isfinite().all()
+    assert len(said) == 2
+
+
+def test_runs_at_once_within_a_tight_limit(network, home, monkeypatch):
+    made, data, lines = [network(), network()], [[encoded(seed=seed) for seed in range(place, place + 2)] for place in (0, 2)], []
+    expected = [[opened(made[0], part, lines).batch(np.arange(13), CPU) for part in parts] for parts in data]
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(max(cached.size(folder) for folder in (home / "cache" / "prefix").glob("[!.]*"))))
+
+    def work(place):
+        for turn in range(40):
+            cache = opened(made[place], data[place][turn % 2], lines)
+            assert torch.equal(cache.batch(np.arange(13), CPU), expected[place][turn % 2])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    assert any("Removed" in line for line in lines)
+    assert not any("damaged" in line or "left out" in line for line in lines)
+    opened(made[0], data[0][0], lines)
+    assert len(list((home / "cache" / "prefix").iterdir())) == 2  # one cache and its lock
+
+
+def test_a_lock_is_the_one_that_stands_there(tmp_path):
+    """Who waited for a lock whose file went with its last holder has nothing: another may hold the next file."""
+    folder = tmp_path / "key"
+    with ThreadPoolExecutor(1) as pool:
+        taken = cached.locked(folder)
+        taken.__enter__()
+        inside, leave = threading.Event(), threading.Event()
+
+        def wait():
+            with cached.locked(folder):
+                inside.set()
+                leave.wait(10)
+
+        waiting = pool.submit(wait)
+        assert not inside.wait(0.2)
+        taken.__exit__(None, None, None)
+        assert inside.wait(10)
+        with cached.locked(folder, wait=False) as ours:
+            assert not ours
+        leave.set()
+        waiting.result(10)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_processes_do_not_fill_at_once(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from fmhub.training.prefix import _locked; print('ready', flush=True)\n"
-        "with _locked(Path(sys.argv[1])): print('in')"
+        "import sys; from pathlib import Path; from fmhub.training.cached import locked; print('ready', flush=True)\n"
+        "with locked(Path(sys.argv[1])): print('in')"
     )
-    with prefix._locked(tmp_path / "lock"):
-        other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
+    with cached.locked(tmp_path / "key"):
+        other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "key"], stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.3)

@@ -1,19 +1,42 @@
-"""Whether a kept prefix cache is what was written; light, so that `fmhub doctor` can ask without torch."""
+"""The folder of kept prefix caches: which are whole, whose turn it is, what goes; light, so that `fmhub doctor` can ask without torch.
+
+A cache is a folder named by its key. Beside it stand `.KEY.lock`, for as long as there is a cache or somebody at work on it,
+and `.KEY.tmp`, a cache being filled or removed. Whoever changes any of the three has the lock.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from fmhub.errors import UsageError
 from fmhub.home import home, strict_json
 
 PARTS = ("states", "index")
+LIMIT = 10 << 30
 
 
 def root() -> Path:
     """The home's prefix caches, a folder each."""
     return home() / "cache" / "prefix"
+
+
+def limit() -> int:
+    """`FMHUB_CACHE_LIMIT` in bytes (`500MB`, `20GB`; `0`: no cache is read or made), 10 GB by default. Raises `UsageError`."""
+    text = os.environ.get("FMHUB_CACHE_LIMIT", "").strip()
+    if not text:
+        return LIMIT
+    found = re.fullmatch(r"(\d{0,15}\.?\d{1,15})\s*([KMGT]?)I?B?", text.upper())
+    if not found:
+        raise UsageError(f"FMHUB_CACHE_LIMIT={text} is not a size. Write it as 500MB or 20GB, or as 0 for no cache.")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 def meta_of(folder: Path) -> dict[str, Any]:
@@ -24,3 +47,90 @@ def meta_of(folder: Path) -> dict[str, Any]:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta[name]:
                 raise ValueError(f"{name} is not what was written")
     return meta
+
+
+def size(folder: Path) -> int:
+    """Bytes of its files; another process may be removing them."""
+    total = 0
+    with suppress(OSError):
+        for path in folder.iterdir():
+            total += path.stat().st_size
+    return total
+
+
+def half(folder: Path) -> Path:
+    """Where a cache stands while it is filled or removed: whoever is killed then leaves nothing that looks like a cache."""
+    return folder.with_name(f".{folder.name}.tmp")
+
+
+def remove(folder: Path) -> None:
+    """Remove a cache, if it is there, and what a killed process left of it. Its lock must be ours.
+
+    Who has it mapped reads on: the file goes with the last mapping.
+    """
+    shutil.rmtree(half(folder), ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(half(folder))
+    shutil.rmtree(half(folder), ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """The lock of a cache: only one process at a time has it, and none for ever, since it dies with its holder.
+
+    Without `wait`, False where another has it.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            if not _is_at(file, path):  # its last holder removed it after we had opened it: another may have the next one
+                continue
+            try:
+                yield True
+            finally:
+                if not folder.exists():
+                    with suppress(OSError):
+                        path.unlink()
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do where a forked child still has the file
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def make_room(opened: Path, say: Callable[[str], None]) -> None:
+    """Remove what killed processes left, then the caches that were used longest ago, until all are within the limit.
+
+    `opened`, whose lock is ours, stays, and so does what another process has the lock of.
+    """
+    left = {path.with_name(path.stem[1:]) for path in opened.parent.glob(".*.tmp")}
+    left |= {folder for path in opened.parent.glob(".*.lock") if not (folder := path.with_name(path.stem[1:])).exists()}
+    for folder in left - {opened}:
+        with suppress(OSError), locked(folder, wait=False) as ours:
+            if ours:
+                shutil.rmtree(half(folder), ignore_errors=True)
+    sizes, allowed = {}, limit()
+    for folder in opened.parent.glob("[!.]*"):
+        with suppress(OSError):  # another process may remove it first
+            if folder.is_dir():
+                sizes[folder] = (folder.stat().st_mtime, size(folder))
+    total = sum(taken for _, taken in sizes.values())
+    for folder in sorted(sizes.keys() - {opened}, key=sizes.__getitem__):
+        if total <= allowed:
+            return
+        taken = sizes[folder][1]
+        with suppress(OSError), locked(folder, wait=False) as ours:
+            if ours:
+                remove(folder)
+                total -= taken
+                why = f"to stay within FMHUB_CACHE_LIMIT ({allowed / 1e9:.3g} GB)"
+                say(f"Removed the prefix cache {folder.name} ({taken / 1e6:.0f} MB) {why}.")

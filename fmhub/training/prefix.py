@@ -7,13 +7,12 @@ changes no bit. Later epochs, seeds, heads and evaluations start there.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +21,15 @@ import numpy as np
 import torch
 
 from fmhub.backbones.products import fast_products
-from fmhub.errors import UsageError
 from fmhub.home import make_folder
+from fmhub.training import cached
 from fmhub.training.batching import evaluation_batches
-from fmhub.training.cached import PARTS, meta_of
-from fmhub.training.cached import root as kept_caches
 
 if TYPE_CHECKING:
     from fmhub.task import Encoded
     from fmhub.training.network import Network
 
 FORMAT = 3
-LIMIT = 10 << 30
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Arithmetic of `recipe.precision`; stored is what comes out, as ever."""
 Say = Callable[[str], None]
@@ -68,7 +64,9 @@ class Prefix:
 
 
 def frozen_below(network: Network) -> tuple[int, str]:
-    """(the first layer that training changes, "") or (0, why nothing can be cached)."""
+    """(the first layer that training changes, "") or (0, why nothing can be cached). Raises `UsageError` for a wrong limit."""
+    if cached.limit() == 0:
+        return 0, "FMHUB_CACHE_LIMIT is 0"
     structure = network.encoder.structure
     if network.stem is not None and any(parameter.requires_grad for parameter in network.stem.parameters()):
         return 0, "the stem is trained"
@@ -96,30 +94,28 @@ def open_or_fill(
     """
     identity = {**_identity(network, encoded, fingerprint, start), "exact": exact}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    root = make_folder(root or kept_caches())
-    folder = root / key
-    with _locked(root / f".{key}.lock"):
-        found = _open(folder, start, say)
-        if found is None:
-            say(f"Computing {start} frozen layer{'s' * (start > 1)} once for {len(encoded.lengths)} examples.")
-            if not _fill(network, encoded, folder, start, identity, say, (np.float32,) if exact else (np.float16, np.float32)):
-                return None
+    folder = make_folder(root or cached.root()) / key
+    try:
+        with cached.locked(folder):
+            if cached.size(folder) > cached.limit():
+                cached.remove(folder)  # under this limit a cold run would not make it, so a warm one does not read it
+            cached.make_room(folder, say)
             found = _open(folder, start, say)
-        os.utime(folder)
+            if found is None:
+                say(f"Computing {start} frozen layer{'s' * (start > 1)} once for {len(encoded.lengths)} examples.")
+                _fill(network, encoded, folder, start, identity, (np.float32,) if exact else (np.float16, np.float32))
+                cached.make_room(folder, say)
+                found = _open(folder, start, say)
+            with suppress(OSError):  # removed by hand: what is mapped can still be read
+                os.utime(folder)
+    except OSError as error:
+        say(f"The prefix cache is left out, frozen layers are computed at every step: {error.strerror or error}.")
+        return None
     return found
 
 
-def limit() -> int:
-    """`FMHUB_CACHE_LIMIT` in bytes (`500MB`, `20GB`, `0` for no cache), 10 GB by default."""
-    text = os.environ.get("FMHUB_CACHE_LIMIT", "").strip().upper()
-    if not text:
-        return LIMIT
-    number = text.rstrip("KMGTIB ")
-    power = {"": 0, "B": 0, "K": 1, "M": 2, "G": 3, "T": 4}.get(text[len(number) :].strip()[:1], 0)
-    try:
-        return int(float(number) * 1024**power)
-    except ValueError:
-        raise UsageError(f"FMHUB_CACHE_LIMIT={text} is not a size. Write it as 500MB or 20GB.") from None
+def _too_large() -> OSError:
+    return OSError(f"it would be larger than FMHUB_CACHE_LIMIT ({cached.limit() / 1e9:.3g} GB)")
 
 
 def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) -> dict[str, Any]:
@@ -169,65 +165,47 @@ def _digest(value: Any) -> str:
     return sha.hexdigest()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Only one process at a time, and none for ever: the lock dies with its holder."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do where a forked child still has the file
-
-
 def _open(folder: Path, start: int, say: Say) -> Prefix | None:
     """The cache in `folder`, if it is whole; sizes and hashes are compared with its meta.json."""
     if not folder.exists():
         return None
     try:
-        meta = meta_of(folder)
+        meta = cached.meta_of(folder)
         index = np.fromfile(folder / "index", dtype=np.int64).reshape(2, meta["rows"])
         states = np.memmap(folder / "states", dtype=np.dtype(meta["dtype"]), mode="r").reshape(-1, meta["width"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"The prefix cache {folder.name} is damaged ({error}); it is built again.")
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # else it was removed by hand, and is only not there
+            say(f"The prefix cache {folder.name} is damaged ({error}); it is built again.")
+            cached.remove(folder)
         return None
     return Prefix(start, states, index[0], index[1], meta["uniform"], meta.get("tokens", 0))
 
 
 def _fill(
-    network: Network,
-    encoded: Encoded,
-    folder: Path,
-    start: int,
-    identity: dict[str, Any],
-    say: Say,
-    dtypes: tuple[type[np.floating[Any]], ...],
-) -> bool:
-    temporary = folder.with_name(f".{folder.name}.tmp")  # whatever a killed process left is ours: the key is locked
+    network: Network, encoded: Encoded, folder: Path, start: int, identity: dict[str, Any], dtypes: tuple[type[np.floating[Any]], ...]
+) -> None:
+    """The first of `dtypes` that holds every value is kept. Raises `OSError` where there is no room."""
+    half = cached.half(folder)
     training = network.training
     network.eval()
     try:
         for dtype in dtypes:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            with suppress(OverflowError):
-                _write(network, encoded, temporary, start, np.dtype(dtype), identity)
-                _make_room(folder.parent, _size(temporary), say)
-                temporary.rename(folder)
-                return True
+            shutil.rmtree(half, ignore_errors=True)  # whatever a killed process left is ours: the key is locked
+            half.mkdir()
+            if _write(network, encoded, half, start, np.dtype(dtype), identity):
+                if cached.size(half) > cached.limit():
+                    raise _too_large()
+                half.rename(folder)
+                return
         raise AssertionError("float32 never overflows")
-    except OSError as error:
-        say(f"The prefix cache is left out, frozen layers are computed at every step: {error.strerror or error}.")
-        return False
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(half, ignore_errors=True)
         network.train(training)
 
 
-def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> None:
-    """One pass over all examples, longest first. Raises `OverflowError` where half precision cannot hold a value."""
-    rows, allowed = len(encoded.lengths), limit()
+def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> bool:
+    """One pass over all examples, longest first. False, with nothing whole, where half precision cannot hold a value."""
+    rows, allowed = len(encoded.lengths), cached.limit()
     index, at, width, uniform, tokens = np.zeros((2, rows), np.int64), 0, 0, False, 0
     with (folder / "states").open("wb") as file:
         for batch in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
@@ -236,14 +214,14 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
                 raise OSError("an example is more than one row of the backbone's input")
             flat = hidden[mask].float().cpu().numpy()
             if not (np.abs(flat) <= np.finfo(dtype).max).all() and dtype == np.float16:
-                raise OverflowError
+                return False
             flat = flat.astype(dtype)
             counts = np.bincount(owner, mask.sum(1).cpu().numpy(), len(batch)).astype(np.int64)
             tokens = hidden.shape[1] if uniform and not encoded.alike else 0
             index[0, batch], index[1, batch] = at + np.cumsum(counts) - counts, counts
             at, width = at + len(flat), flat.shape[1]
-            if at * width * dtype.itemsize > allowed:
-                raise OSError(f"it would be larger than FMHUB_CACHE_LIMIT ({allowed / 1e9:.3g} GB)")
+            if at * width * dtype.itemsize + index.nbytes > allowed:
+                raise _too_large()
             file.write(flat.tobytes())
         file.flush()
         os.fsync(file.fileno())
@@ -251,10 +229,11 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
     meta: dict[str, Any] = {
         "rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "tokens": tokens, "identity": identity,
     }  # fmt: skip
-    for name in PARTS:
+    for name in cached.PARTS:
         with (folder / name).open("rb") as file:
             meta[name] = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    return True
 
 
 @torch.inference_mode()
@@ -271,23 +250,3 @@ def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) ->
     uniform = given is None or given.shape != hidden.shape[:2]
     owner = inputs["windows"][:, 0].cpu().numpy() if uniform and "windows" in inputs else np.arange(len(rows))
     return hidden, torch.ones_like(mask) if uniform else mask, uniform, owner
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _make_room(root: Path, needed: int, say: Say) -> None:
-    """Remove the caches that were used longest ago until `needed` more bytes stay within the limit."""
-    sizes, allowed = {}, limit()
-    for path in root.iterdir():
-        with suppress(OSError):  # another process may remove it first
-            if path.is_dir() and not path.name.startswith("."):
-                sizes[path] = (path.stat().st_mtime, _size(path))
-    total = sum(size for _, size in sizes.values()) + needed
-    for path, (_, size) in sorted(sizes.items(), key=lambda one: one[1]):
-        if total <= allowed:
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        total -= size
-        say(f"Removed the prefix cache {path.name} ({size / 1e6:.0f} MB) to stay within FMHUB_CACHE_LIMIT ({allowed / 1e9:.3g} GB).")
