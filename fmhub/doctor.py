@@ -130,17 +130,24 @@ def _cache() -> Iterator[Finding]:
     from fmhub.training import cached
 
     folders = [path for path in sorted(cached.root().glob("*")) if path.is_dir() and not path.name.startswith(".")]
-    size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+    size = sum(cached.size(folder) for folder in folders)
+    halves = list(cached.root().glob(".*.tmp"))
     wrong = []
     for folder in folders:
         try:
             cached.meta_of(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if not folder.exists():  # a run has just removed it, to stay within its limit
+                continue
             wrong.append(folder)
             yield Finding("cache", False, f"{folder} is damaged: {error}", f"delete {folder}: it is built again")
     if not wrong:
         told = f"{_count(len(folders), 'cache')} of frozen layers, {size / 1e6:,.0f} MB, every hash is right" if folders else "empty"
         yield Finding("cache", bool(folders) or None, told)
+    if halves:
+        taken = sum(cached.size(folder) for folder in halves)
+        told = f"{len(halves)}, {taken / 1e6:,.0f} MB: being filled, or left by a killed run and removed by the next that keeps one"
+        yield Finding("unfinished caches", None, told)
 
 
 def _board() -> Iterator[Finding]:

@@ -116,6 +116,15 @@ def test_a_damaged_cache(home: Path, findings: Callable[..., dict[str, dict[str,
     assert "states is not what was written" in str(row["detail"]) and "it is built again" in str(row["mend"])
 
 
+def test_what_a_killed_run_left_of_a_cache_is_told(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    assert "unfinished caches" not in findings(0, "--quick")
+    folder = home / "cache" / "prefix" / f".{'0' * 32}.tmp"
+    folder.mkdir(parents=True)
+    (folder / "states").write_bytes(bytes(2_000_000))
+    row = findings(0, "--quick")["unfinished caches"]
+    assert str(row["detail"]).startswith("1, 2 MB: ") and "left by a killed run" in str(row["detail"])
+
+
 def test_a_board_with_a_page_of_nonsense(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
     """It still opens; only reading it through shows what is wrong."""
     from fmhub.leaderboard import store
