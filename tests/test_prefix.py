@@ -438,6 +438,13 @@ def test_a_lock_is_the_one_that_stands_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_device_has_its_own(network, monkeypatch):
+    monkeypatch.setattr(prefix, "_weights", lambda *_: "")
+    made, data = network(), encoded()
+    here = prefix._identity(made, data, "data", 2)
+    assert {key for key, value in prefix._identity(made.to("meta"), data, "data", 2).items() if value != here[key]} == {"device"}
+
+
 def test_two_processes_do_not_fill_at_once(tmp_path):
     code = (
         "import sys; from pathlib import Path; from fmhub.training.cached import locked; print('ready', flush=True)\n"

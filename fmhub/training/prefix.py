@@ -128,7 +128,7 @@ def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) 
         "reads": network.head_spec.reads.layers, "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
         "weights": _weights(network, start), "data": fingerprint, "encoded": _digest([encoded.lengths, encoded.values]),
         "stem": f"{type(stem).__module__}.{stem!r}", "length": network.recipe.length, "budget": network.recipe.budget,
-        "precision": network.recipe.precision,
+        "precision": network.recipe.precision, "device": next(network.parameters()).device.type,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }  # fmt: skip
 
