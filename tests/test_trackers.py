@@ -104,6 +104,78 @@ def test_a_resumed_run_tells_its_settings_once(told, tmp_path):
     assert told == [("start",)]
 
 
+def test_mlflow_which_begins_another_run_is_told_the_settings_of_a_resumed_one(told, tmp_path):
+    (tmp_path / "log.jsonl").touch()
+    trackers.Tracker("mlflow", {**RUN, "folder": str(tmp_path)})
+    assert [what for what, *_ in told] == ["start", "settings"]
+
+
+def test_undefined_scores_are_left_out(told, tmp_path):
+    tracker = trackers.Tracker("mlflow", {**RUN, "folder": str(tmp_path)})
+    tracker.scores("test", {"auc": {"value": None, "low": None, "high": None, "n": 9}, "mae": {"value": 0.5}})
+    assert told[-1] == ("log", {"test/mae": 0.5}, 0)
+
+
+FAILURES = [ConnectionError("the server is gone\nand will not be back"), OSError(28, "No space left on device"), SystemExit(3)]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["start", "store_init_configuration", "log", "finish"])
+def test_a_tracker_that_fails_is_named_once_and_told_nothing_more(told, where, error, tmp_path, monkeypatch, caplog):
+    make = trackers._make
+
+    def fail(*arguments, **named):
+        told.append(("failed",))
+        raise error
+
+    monkeypatch.setattr(trackers, "_make", lambda name, run: SimpleNamespace(**{**vars(make(name, run)), where: fail}))
+    tracker = trackers.Tracker("wandb", {**RUN, "folder": str(tmp_path)})
+    for step in (1, 2):
+        tracker.log("seed-1", step, {"loss": 0.5})
+    tracker.scores("test", {"accuracy": {"value": 0.9}})
+    tracker.close()
+    tracker.close()
+    (line,) = caplog.messages
+    assert line.startswith(f"--track wandb failed, the run goes on without it: {type(error).__name__}: ") and "\n" not in line
+    assert told[-1] == ("failed",)
+
+
+def test_a_tracker_that_cannot_be_made_is_named_and_ctrl_c_still_stops(told, tmp_path, monkeypatch, caplog):
+    def make(name, run):
+        raise ImportError("a broken installation")
+
+    monkeypatch.setattr(trackers, "_make", make)
+    trackers.Tracker("wandb", {**RUN, "folder": str(tmp_path)}).close()
+    assert caplog.messages == ["--track wandb failed, the run goes on without it: ImportError: a broken installation"]
+
+    def interrupt(values, step):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trackers, "_make", lambda name, run: SimpleNamespace(start=list, store_init_configuration=len, log=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trackers.Tracker("wandb", {**RUN, "folder": str(tmp_path)}).log("seed-1", 1, {})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_whose_scores_are_undefined_or_whose_tracker_fails_is_complete(tiny, home, tmp_path, monkeypatch, caplog, gone):
+    from fmhub import api
+
+    rows, test = tmp_path / "rows.csv", tmp_path / "test.csv"
+    rows.write_text("text,target\n" + "".join(f"good film {number},{number % 5}\n" for number in range(40)))
+    test.write_text("text,target\n" + "bad film,2\n" * 5)
+    if gone:
+        monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", lambda *_, **__: 1 / 0)
+    options: dict[str, Any] = {"data": str(rows), "test": str(test), "baseline": False, "set": {"epochs": 1, "batch": 16}}
+    record = api.run("text-regression", backbone=str(tiny), track="tensorboard", **options)
+    undefined = {metric for metric, score in record["scores"]["test"].items() if score["value"] is None}
+    folder = home / "runs" / record["id"]
+    assert undefined and (folder / "run.json").is_file()
+    found = {tag for tag in scalars(folder / "tensorboard") if tag.startswith("test/")}
+    assert found == (set() if gone else {f"test/{metric}" for metric in record["scores"]["test"].keys() - undefined})
+    assert len([line for line in caplog.messages if line.startswith("--track tensorboard failed")]) == gone
+
+
 def test_offline_nothing_leaves_the_machine(told, tmp_path, home, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://tracking.example")
     trackers.Tracker("mlflow", {**RUN, "folder": str(tmp_path)})

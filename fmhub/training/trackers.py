@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,33 +27,56 @@ def check(name: str | None) -> None:
 
 
 class Tracker:
-    """One run in one tracker. TensorBoard's files lie in the run's folder, the others where they are set up to keep theirs."""
+    """One run in one tracker. TensorBoard's files lie in the run's folder, the others where they are set up to keep theirs.
+
+    One that fails never harms a run: what it raises is logged as one line, and it is told nothing more.
+    """
 
     def __init__(self, name: str, run: Mapping[str, Any]) -> None:
-        """Begin, or go on with, the run `run["id"]`; no socket is opened where `FMHUB_OFFLINE` is set."""
+        """Begin the run `run["id"]`, or go on with it: MLflow, which numbers runs itself, begins another one of that name.
+
+        No socket is opened where `FMHUB_OFFLINE` is set. Raises `UsageError`, see `check`.
+        """
         check(name)
-        _stay_local(name)
         self.name = name
-        self._tracker = _make(name, run)
-        self._tracker.start()
-        if not (Path(run["folder"]) / "log.jsonl").exists():  # a resumed run has told its settings before
-            self._tracker.store_init_configuration({"task": run["task"]["name"], **_flat(run["recipe"], "recipe.")})
+        self._tracker: Any = None
+        self._failed = False
+        self._safely(lambda: self._begin(run))
 
     def log(self, title: str, step: int, values: Mapping[str, float]) -> None:
         """Values of one training, each under its name."""
         named = {f"{title}/{key}": float(value) for key, value in values.items()}
         if self.name == "wandb":  # its steps never go back, those of a second seed would be lost
-            self._tracker.log({**named, f"{title}/step": step}, step=None)
+            self._safely(lambda: self._tracker.log({**named, f"{title}/step": step}, step=None))
         else:
-            self._tracker.log(named, step=step)
+            self._safely(lambda: self._tracker.log(named, step=step))
 
     def scores(self, split: str, scores: Mapping[str, Any]) -> None:
-        """The final scores of a split."""
-        values = {f"{split}/{metric}": float(score["value"]) for metric, score in scores.items()}
-        self._tracker.log(values, step=None if self.name == "wandb" else 0)
+        """The final scores of a split, those that are undefined left out."""
+        values = {f"{split}/{metric}": float(score["value"]) for metric, score in scores.items() if score["value"] is not None}
+        self._safely(lambda: self._tracker.log(values, step=None if self.name == "wandb" else 0))
 
     def close(self) -> None:
-        self._tracker.finish()
+        self._safely(lambda: self._tracker.finish())
+
+    def _begin(self, run: Mapping[str, Any]) -> None:
+        _stay_local(self.name)
+        self._tracker = _make(self.name, run)
+        self._tracker.start()
+        if self.name == "mlflow" or not (Path(run["folder"]) / "log.jsonl").exists():  # a run that goes on has told its settings
+            self._tracker.store_init_configuration({"task": run["task"]["name"], **_flat(run["recipe"], "recipe.")})
+
+    def _safely(self, tell: Callable[[], object]) -> None:
+        if self._failed:
+            return
+        try:
+            tell()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._failed = True
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            logging.getLogger("fmhub").warning("--track %s failed, the run goes on without it: %s", self.name, why[:300])
 
 
 def _make(name: str, run: Mapping[str, Any]) -> Any:
