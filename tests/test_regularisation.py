@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from toy import registered, task, write
 
 from fmhub import Lora, Recipe, api
-from fmhub.backbones.adapter import trainable
+from fmhub.backbones.adapter import pulled, trainable
 from fmhub.backbones.load import load
 from fmhub.heads import Classification
+from fmhub.recipe import Adapter
 from fmhub.stems import Text
 from fmhub.task import Known
 from fmhub.training.batching import epoch_batches
@@ -92,6 +93,38 @@ def test_weight_decay_keeps_matrices_small_and_leaves_vectors_alone(trained):
 def test_l1_makes_the_adapter_sparse_and_more_of_it_sparser(trained):
     shares = [float((matrices(trained(table(), l1=amount)[0]) == 0).float().mean()) for amount in (0.0, 0.3, 1.0)]
     assert shares[0] == 0.0 and 0.005 < shares[1] < shares[2] - 0.1, shares
+
+
+@pytest.mark.parametrize("pull", [{"weight_decay": 30.0}, {"l1": 3.0}], ids=["decay", "l1"])
+def test_nothing_pulls_a_scale_to_zero_but_a_lora_of_rank_1_is_pulled(trained, pull):
+    def adapter(kind: str, **changes: Any) -> dict[str, torch.Tensor]:
+        network = trained(table(48), adapter=Adapter(kind=kind), lora=Lora(rank=1), **changes)[0]
+        return {name: one.detach() for name, one in trainable(network).items() if "ia3_" in name or "lora_" in name}
+
+    scales = adapter("ia3", **pull)
+    assert len(scales) and all(1 in one.shape and one.ndim == 2 for one in scales.values())
+    assert {one.shape[0] == 1 for one in scales.values()} == {True, False}, "rows and columns, both"
+    assert min(float(one.mean()) for one in scales.values()) > 0.9
+    plain, pulled = adapter("lora"), adapter("lora", **pull)
+    assert all(1 in one.shape for one in pulled.values())
+    for part in ("lora_A", "lora_B"):
+        before, after = (sum(float(one.norm()) for name, one in found.items() if part in name) for found in (plain, pulled))
+        assert after < 0.75 * before, part
+
+
+def test_scales_are_left_alone_in_whatever_shape_and_outputs_of_one_number_are_not(tiny):
+    shapes = {
+        "q.lora_magnitude_vector.default.weight": (1, 8),
+        "q.ia3_l.default": (8, 1),
+        "q.lora_A.default.weight": (1, 8),
+        "head.out.weight": (1, 8),
+        "head.out.bias": (1,),
+    }
+    named = {name: torch.nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
+    assert list(pulled(named)) == ["q.lora_A.default.weight", "head.out.weight"]
+    named = trainable(build(tiny, table(8), adapter=Adapter(kind="dora"))[0])
+    magnitudes = {name for name in named if "magnitude" in name}
+    assert magnitudes and not magnitudes & set(pulled(named)) and any("lora_B" in name for name in pulled(named))
 
 
 def test_dropout_of_the_head_acts_in_training_only(tiny):

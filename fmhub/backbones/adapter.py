@@ -23,6 +23,8 @@ from fmhub.recipe import Recipe, layers
 
 _JSON_LIMIT = 1 << 20
 _HEADER_PER_TENSOR = 1024
+_SCALES = {"ia3_l", "lora_magnitude_vector"}
+"""What peft calls vectors that multiply."""
 
 
 def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
@@ -87,6 +89,15 @@ def merge(network: nn.Module) -> None:
 def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that a run trains, by name, in the module's order."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+def pulled(named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Of trainable parameters those that decay and L1 may pull to 0: matrices, whose neutral value it is.
+
+    Not vectors (biases, norms); nor IA3's scales, neutral at 1, and DoRA's magnitudes, in whatever shape. One row or column makes
+    no scale: a LoRA of rank 1 and the output layer of one number are added, and pulled.
+    """
+    return {name: one for name, one in named.items() if one.ndim > 1 and not _SCALES & set(name.split("."))}
 
 
 def kept(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 
-from fmhub.backbones.adapter import trainable
+from fmhub.backbones.adapter import pulled, trainable
 from fmhub.backbones.products import fast_products
 from fmhub.errors import FmhubError
 from fmhub.recipe import Recipe
@@ -178,10 +178,11 @@ def step_gradients(
 
 
 def _optimiser(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019); vectors (biases, norms) do not decay."""
+    """AdamW (Loshchilov & Hutter 2019); only what is `pulled` decays, no biases, norms or scales."""
     groups: list[dict[str, Any]] = []
+    decaying = pulled(named)
     for decay in (True, False):
-        chosen = {name: parameter for name, parameter in named.items() if (parameter.ndim > 1) == decay}
+        chosen = {name: parameter for name, parameter in named.items() if (name in decaying) == decay}
         if chosen:
             groups.append({"params": list(chosen.values()), "names": list(chosen), "weight_decay": recipe.weight_decay * decay})
     return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
@@ -190,9 +191,8 @@ def _optimiser(named: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.op
 @torch.no_grad()
 def _shrink(named: dict[str, torch.nn.Parameter], amount: float) -> None:
     """L1 as a proximal step (Parikh & Boyd 2014, section 6.5.2): matrices move towards 0 and stop there, so that an adapter gets sparse."""
-    for parameter in named.values():
-        if parameter.ndim > 1:
-            parameter.copy_(torch.nn.functional.softshrink(parameter, amount))
+    for parameter in pulled(named).values():
+        parameter.copy_(torch.nn.functional.softshrink(parameter, amount))
 
 
 def _resume(
