@@ -1,9 +1,12 @@
 """The sequence stem and the ranking head on a tiny backbone: causal, sharing their items, saved and restored whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from accelerate import Accelerator
 
 from fmhub import DataError, UntrustedFile, UsageError, data, heads, stems
 from fmhub.backbones.adapter import kept, load_into, save, trainable
@@ -11,6 +14,7 @@ from fmhub.backbones.load import load
 from fmhub.heads.tied import Scored
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Reads
+from fmhub.training.loop import fit
 from fmhub.training.network import Network
 from fmhub.training.plan import describe, spec_from
 
@@ -145,6 +149,48 @@ def test_events_of_one_moment_come_in_any_order_and_no_others_do(tiny, splits):
     assert len(orders) == 6
     plain = made.stem_spec.batch(part.encoded, np.arange(2), random=np.random.default_rng(0), strength=0.0)
     assert plain["items"][0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_share_of_the_items_is_hidden_where_a_task_asks_for_it_and_stays_a_target(tiny, splits):
+    made = network(tiny, splits)
+    part = made.prepare(rows([["i0", "i1", "i2", "i3"]] * 500), targets=False)
+
+    def batch(hidden, seed=3, strength=1.0):
+        random = None if seed is None else np.random.default_rng(seed)
+        return replace(made.stem_spec, hidden=hidden).batch(part.encoded, np.arange(500), random=random, strength=strength)
+
+    plain, masked = batch(0.0), batch(0.4)
+    assert "hidden" not in plain and "hidden" not in batch(0.4, None) and "hidden" not in batch(0.4, strength=0.0)
+    assert all(torch.equal(masked[name], value) for name, value in plain.items()), "what is said and counted as met is the same"
+    assert masked["hidden"].float().mean() == pytest.approx(0.4, abs=0.03)
+    assert batch(0.4, strength=0.5)["hidden"].float().mean() == pytest.approx(0.2, abs=0.03)
+    assert torch.equal(masked["hidden"], batch(0.4)["hidden"]) and not torch.equal(masked["hidden"], batch(0.4, 4)["hidden"])
+
+
+def test_a_hidden_item_is_not_read_but_that_something_was_met_is(tiny, splits):
+    made = disturb(network(tiny, splits))
+
+    def read(history, hidden):
+        batch = made.stem_spec.batch(made.prepare(rows([history]), targets=False).encoded, np.arange(1), random=None, strength=0.0)
+        with torch.no_grad():
+            return made.encoder(made.stem({**batch, "hidden": torch.tensor([hidden])}), made.head_spec.reads).x
+
+    one, other = (read(["i0", item, "i2"], [0, 1, 0]) for item in ("i1", "i5"))
+    assert torch.equal(one, other)
+    assert not torch.allclose(one[:, 2], read(["i0", "i1", "i2"], [0, 0, 0])[:, 2], atol=1e-4)
+    assert not torch.allclose(one[:, 2], read(["i0", "i2"], [0, 0])[:, 1], atol=1e-4)
+
+
+def test_with_hidden_items_the_same_seed_trains_the_same_bits_and_others_than_without(tiny, splits):
+    def trained(hidden):
+        known, recipe = splits.known(), replace(RECIPE, epochs=1.0, augment=1.0, batch=4)
+        stem, head = stems.Events(hidden=hidden).fit(known), heads.Ranking(reads=Reads("all")).fit(known, recipe)
+        made = Network(load(tiny, sha256="0" * 64), stem, head, recipe, known)
+        fit(made, made.prepare(splits.tables["train"]), None, accelerator=Accelerator(), checkpoint=None, log=lambda *_: None)
+        return made.stem.own.weight.detach()
+
+    plain, one, two = (trained(hidden) for hidden in (0.0, 0.4, 0.4))
+    assert torch.equal(one, two) and not torch.equal(one, plain) and bool(one.isfinite().all())
 
 
 def test_an_adapter_holds_its_texts_vectors_and_not_the_catalogue(tiny, splits, tmp_path):

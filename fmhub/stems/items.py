@@ -44,7 +44,10 @@ class Items(nn.Module):
         """`inputs_embeds` (rows, events, width), `attention_mask` (rows, 1, events, events): each sees those before it, and `real`."""
         real = batch["attention_mask"]
         items = batch["items"]
-        vectors = self.turn(self.content[items]) + self.own(items) + self.gap(batch["gaps"]) + self.wait(batch["waits"])
+        vectors = self.turn(self.content[items]) + self.own(items)
+        if "hidden" in batch:
+            vectors = vectors.masked_fill(batch["hidden"].bool()[..., None], 0)
+        vectors = vectors + self.gap(batch["gaps"]) + self.wait(batch["waits"])
         causal = torch.ones(real.shape[1], real.shape[1], dtype=torch.bool, device=real.device).tril()
         own = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)  # padding sees itself, so that no row is empty
         pairs = (causal & real[:, None, :]) | own

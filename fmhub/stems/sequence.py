@@ -5,7 +5,8 @@ own; beside it stand how long ago the event before was and how long it is until 
 is read causally (Kang & McAuley 2018, arXiv:1808.09781), so that each place is an example of its own in training.
 
 Many logs write several events at one moment (a page of ratings that is sent at once), whose order says nothing:
-augmentation deals it out anew.
+augmentation deals it out anew. Where the task asks for it, it hides items of the past, too (Sun et al. 2019, arXiv:1904.06690):
+such an item is not read, but stays what the place before it has to say.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ AT_ONCE = 1
 class Events:
     """The last `recipe.length` events of `history`; augmentation reads those of one moment in any order, in `strength` of all rows."""
 
+    hidden: float = 0.0
+    """Share of events, 0 to 1, whose item augmentation hides at full strength; that something was met, and when, is read."""
     items: tuple[str, ...] = ()
     """Ids of the catalogue, in its order; set by `fit`."""
     fields: tuple[str, ...] = ("history", "times", "time")
@@ -108,6 +111,7 @@ class Events:
         """`items`, `gaps`, `waits` (rows, longest) int64, `attention_mask` of the same shape, bool.
 
         `earlier` (rows, most) int64: what was met before the events that are read, padded with the number after the last item's.
+        `hidden` of the first shape where there are such events: which of them are read without their item.
         """
         import numpy as np
         import torch
@@ -119,6 +123,8 @@ class Events:
         batch = {name: np.where(real, encoded.values[name][where], 0) for name in ("items", "gaps", "waits")}
         if random is not None and strength > 0:
             batch["items"] = np.take_along_axis(batch["items"], _reordered(batch["gaps"], random, strength), 1)
+            if self.hidden:
+                batch["hidden"] = random.random(real.shape) < self.hidden * strength
         earlier = [encoded.values["earlier"][row] for row in rows]
         batch["earlier"] = np.full((len(rows), max(map(len, earlier))), len(self.items))
         for row, one in enumerate(earlier):
