@@ -126,7 +126,8 @@ class StemSpec(Protocol):
 
     It may also have `files`, the suffixes of the files that its examples are, and `typed(value, splits)`, its reading of
     what a person types to `predict`: the fields of one row. `splits` are the run's data, None where they are not to be had. Once
-    fitted it may have `notes`, what users should know of what it found.
+    fitted it may have `notes`, what users should know of what it found. `augments = False` says that it changes nothing at random,
+    so that `recipe.augment` is refused.
     """
 
     @property

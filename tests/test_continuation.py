@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from fmhub import DataError, Recipe, UsageError, heads, stems
+from fmhub import DataError, Recipe, UsageError, api, heads, stems
 from fmhub.backbones.load import Backbone, load
 from fmhub.evaluation import evaluate, metrics
 from fmhub.evaluation.baselines import NGram
@@ -23,6 +23,7 @@ from fmhub.task import Known, Setting
 from fmhub.training import ranks
 from fmhub.training.loop import fit, predict
 from fmhub.training.network import Network
+from fmhub.training.plan import describe
 
 ROWS = [("Save the", " file now"), ("A", " much longer line of text that goes on"), ("Open", " it"), ("naïve", " “x”")]
 
@@ -162,6 +163,13 @@ def test_backbones_that_cannot_go_on_are_refused(tiny, folder):
         stems.Prose().encode(table([("x", " CafÃ©")]), fresh(folder), recipe)
     with pytest.raises(UsageError, match="temperature"):
         heads.Continuation(temperature=-1)
+
+
+def test_augmentation_is_refused_of_what_has_none_before_anything_is_read():
+    with pytest.raises(UsageError, match=r"recipe\.augment=0\.5: nothing in finish-text can be changed at random\. Leave it at 0\."):
+        api.plan("finish-text", set={"augment": "0.5"})
+    assert api.plan("finish-text", set={"augment": "0"}).task.recipe.augment == 0
+    assert "augments" not in describe(stems.Prose())
 
 
 def test_an_output_layer_of_its_own_is_refused(folder):

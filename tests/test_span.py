@@ -70,6 +70,22 @@ def test_tokens_know_their_characters_and_questions_have_none(tiny):
         assert "".join(map(chr, batch["letters"][row][: len(passage)].tolist())) == passage
 
 
+def test_augmentation_masks_words_of_both_sides_and_never_the_tokenizers_own(tiny):
+    net, words = network(tiny), 500
+    part = net.prepare(table([("was it red ?", "red film , red news , red day", ["red"], 11)] * words))
+    clean, noisy, again = (
+        net.stem_spec.batch(part.encoded, np.arange(words), random=random, strength=0.5)
+        for random in (None, *(np.random.default_rng(4) for _ in range(2)))
+    )
+    hidden = clean["input_ids"] != noisy["input_ids"]
+    assert torch.equal(noisy["input_ids"], again["input_ids"]) and set(noisy["input_ids"][hidden].tolist()) == {4}
+    own = ~torch.isin(clean["input_ids"], torch.tensor([net.backbone.tokenizer().token_to_id(mark) for mark in ("[CLS]", "[SEP]")]))
+    assert (~own).sum() == 3 * words and not hidden[~own].any()
+    for side in (clean["starts"] >= 0, (clean["starts"] < 0) & own):
+        assert float(hidden[side].float().mean()) == pytest.approx(0.15, abs=0.02)
+    assert all(torch.equal(clean[name], noisy[name]) for name in clean if name != "input_ids"), "places and letters stay"
+
+
 def test_the_hand_checked_set_is_learnt_by_heart(tiny, tmp_path):
     net = network(tiny, epochs=80, batch=4, lr=2e-2)
     part = net.prepare(table())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmhub.errors import DataError
 from fmhub.stems.passage import checked
+from fmhub.stems.text import mask_token, masked
 from fmhub.task import Encoded
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Two columns of text. Where both are longer than what is read, the passage is cut at its end."""
+    """Two columns of text. Where both are longer than what is read, the passage is cut at its end. Augmentation masks as `Text` does."""
 
     fields: tuple[str, str] = ("question", "passage")
     unit: str = "tokens"
@@ -54,6 +55,8 @@ class Excerpt:
             "token_type_ids": np.array([number for one in found for number in one.type_ids], np.int32),
             "starts": np.array([start for start, _ in places], np.int32),
             "ends": np.array([end for _, end in places], np.int32),
+            "special": np.array([one for row in found for one in row.special_tokens_mask], np.int32),
+            "mask_token": np.array(mask_token(tokenizer)),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]),
             "passages": passages,
         }
@@ -72,6 +75,9 @@ class Excerpt:
         where = np.where(real, offsets[:, None] + columns, 0)
         empty = {"input_ids": 0, "token_type_ids": 0, "starts": -1, "ends": -1}
         batch: dict[str, Any] = {name: np.where(real, encoded.values[name][where], value) for name, value in empty.items()}
+        if random is not None and strength > 0:
+            own = real & (encoded.values["special"][where] == 0)
+            batch["input_ids"] = masked(batch["input_ids"], own, encoded.values["mask_token"], random, strength)
         read = batch["ends"].max(1)
         letters = np.zeros((len(rows), max(1, int(read.max()))), np.int64)
         for line, row, count in zip(letters, rows, read, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fmhub.errors import DataError, UsageError
 from fmhub.stems.passage import checked, legible
@@ -28,9 +28,11 @@ ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 class Prose:
     """A text in two columns, its beginning and the rest, read as one after the mark that stands between texts.
 
-    What is learnt and measured is the whole; what a head writes it writes after the beginning alone.
+    What is learnt and measured is the whole; what a head writes it writes after the beginning alone. There is no augmentation:
+    what is read is what is to be said.
     """
 
+    augments: ClassVar[bool] = False
     fields: tuple[str, str] = ("text", "rest")
     unit: str = "tokens"
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     import torch
+    from tokenizers import Tokenizer
 
     from fmhub.backbones.load import Backbone
     from fmhub.recipe import Recipe
@@ -44,10 +45,7 @@ class Text:
             name: np.fromiter((value for one in encodings for value in getattr(one, attribute)), np.int32, int(lengths.sum()))
             for name, attribute in names.items()
         }
-        mask_token = next(
-            (tokenizer.token_to_id(word) for word in ("[MASK]", "<mask>", "[UNK]", "<unk>") if tokenizer.token_to_id(word)), 0
-        )
-        values = {**flat, "offsets": np.concatenate([[0], np.cumsum(lengths)]), "mask_token": np.array(mask_token)}
+        values = {**flat, "offsets": np.concatenate([[0], np.cumsum(lengths)]), "mask_token": np.array(mask_token(tokenizer))}
         return Encoded(lengths, values, truncated=sum(bool(one.overflowing) for one in encodings))
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
@@ -61,13 +59,25 @@ class Text:
         where = np.where(real, offsets[:, None] + columns, 0)
         batch = {name: np.where(real, encoded.values[name][where], 0) for name in ("input_ids", "token_type_ids") if name in encoded.values}
         if random is not None and strength > 0:
-            hidden = (random.random(where.shape) < 0.3 * strength) & real & (encoded.values["special"][where] == 0)
-            batch["input_ids"] = np.where(hidden, encoded.values["mask_token"], batch["input_ids"])
+            own = real & (encoded.values["special"][where] == 0)
+            batch["input_ids"] = masked(batch["input_ids"], own, encoded.values["mask_token"], random, strength)
         batch["attention_mask"] = real
         return {name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.int64)) for name, value in batch.items()}
 
     def build(self, backbone: Backbone, recipe: Recipe, known: Known | None) -> None:
         """Nothing to train: the backbone embeds tokens itself."""
+
+
+def mask_token(tokenizer: Tokenizer) -> int:
+    """The number of what stands for a hidden token; 0 where there is no such thing."""
+    return next((number for word in ("[MASK]", "<mask>", "[UNK]", "<unk>") if (number := tokenizer.token_to_id(word))), 0)
+
+
+def masked(ids: np.ndarray, own: np.ndarray, token: int, random: np.random.Generator, strength: float) -> np.ndarray:
+    """`ids` with at most 30 % of those hidden that are a text's `own` (bool, the same shape), at `strength` 0 to 1."""
+    import numpy as np
+
+    return np.where((random.random(ids.shape) < 0.3 * strength) & own, token, ids)
 
 
 def _texts(table: pa.Table, name: str) -> list[str]:

@@ -84,6 +84,8 @@ def make(name: str, options: Options) -> Plan:
     if options.budget is not None:
         changes.setdefault("lora.layers", "auto")
     task = replace(task, recipe=override(task.recipe, changes))
+    if task.recipe.augment and not getattr(task.stem, "augments", True):
+        raise UsageError(f"recipe.augment={task.recipe.augment:g}: nothing in {task.name} can be changed at random. Leave it at 0.")
     if options.backbone:
         task = replace(task, backbone=options.backbone)
     if options.data:
