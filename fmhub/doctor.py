@@ -126,28 +126,33 @@ def _data() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    """What frozen layers said, kept for later runs: a damaged cache is built again, and until then takes room for nothing."""
-    from fmhub.training import cached
+    """What is kept for later runs: damaged states of frozen layers are built again, and until then take room for nothing."""
+    from fmhub import cache
 
-    folders = [path for path in sorted(cached.root().glob("*")) if path.is_dir() and not path.name.startswith(".")]
-    size = sum(cached.size(folder) for folder in folders)
-    halves = list(cached.root().glob(".*.tmp"))
+    def told(paths: list[Path], one: str, what: str) -> list[str]:
+        taken = sum(cache.size(path) for path in paths) / 1e6
+        return [f"{_count(len(paths), one)} of {what}, {taken:,.0f} MB"] if paths else []
+
+    folders = [path for path in sorted(cache.kept(cache.root())) if path.is_dir()]
+    halves = list(cache.root().glob(".*.tmp"))
     wrong = []
     for folder in folders:
         try:
-            cached.meta_of(folder)
+            cache.meta_of(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             if not folder.exists():  # a run has just removed it, to stay within its limit
                 continue
             wrong.append(folder)
             yield Finding("cache", False, f"{folder} is damaged: {error}", f"delete {folder}: it is built again")
     if not wrong:
-        told = f"{_count(len(folders), 'cache')} of frozen layers, {size / 1e6:,.0f} MB, every hash is right" if folders else "empty"
-        yield Finding("cache", bool(folders) or None, told)
+        found = [line + ", every hash is right" for line in told(folders, "cache", "frozen layers")]
+        for kind, what in (("pictures", "decoded pictures"), ("items", "vectors of texts")):
+            found += told(cache.kept(cache.root(kind)), "file", what)
+        yield Finding("cache", bool(found) or None, "; ".join(found) or "empty")
     if halves:
-        taken = sum(cached.size(folder) for folder in halves)
-        told = f"{len(halves)}, {taken / 1e6:,.0f} MB: being filled, or left by a killed run and removed by the next that keeps one"
-        yield Finding("unfinished caches", None, told)
+        taken = sum(cache.size(folder) for folder in halves)
+        rest = f"{len(halves)}, {taken / 1e6:,.0f} MB: being filled, or left by a killed run and removed by the next that keeps one"
+        yield Finding("unfinished caches", None, rest)
 
 
 def _board() -> Iterator[Finding]:

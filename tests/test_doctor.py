@@ -125,6 +125,14 @@ def test_what_a_killed_run_left_of_a_cache_is_told(home: Path, findings: Callabl
     assert str(row["detail"]).startswith("1, 2 MB: ") and "left by a killed run" in str(row["detail"])
 
 
+def test_every_kind_of_cache_is_counted(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
+    for kind, name in (("pictures", "a.u8"), ("pictures", "b.u8"), ("pictures", ".half"), ("items", "c.safetensors")):
+        (home / "cache" / kind).mkdir(parents=True, exist_ok=True)
+        (home / "cache" / kind / name).write_bytes(b"x" * 1_500_000)
+    row = findings(0, "--quick")["cache"]
+    assert row["detail"] == "2 files of decoded pictures, 3 MB; 1 file of vectors of texts, 2 MB" and row["ok"] is True
+
+
 def test_a_board_with_a_page_of_nonsense(home: Path, findings: Callable[..., dict[str, dict[str, object]]]) -> None:
     """It still opens; only reading it through shows what is wrong."""
     from fmhub.leaderboard import store

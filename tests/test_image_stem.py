@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,38 @@ def test_many_pictures_are_kept_in_a_file_and_read_again(home: Path, monkeypatch
     kept[0].write_bytes(b"short")
     with pytest.raises(TypeError):  # a file of another size is made again
         stem.decoded(rows)[0]
+
+
+def test_the_file_of_pictures_stands_under_the_limit_of_all_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longest unused goes first, whatever its kind; one that would never fit lasts as long as it is mapped."""
+    monkeypatch.setattr(room, "IN_MEMORY", 10)
+    stem, folder = stems.Image(size=8), home / "cache" / "pictures"
+    held, keys = {}, []
+    for number, colour in enumerate((RED, BLUE, (1, 2, 3))):
+        held[number] = stem.decoded(table(file(halves(colour, RED))))[0]
+        (key,) = {path.name for path in folder.iterdir()} - set(keys)
+        keys.append(key)
+        os.utime(folder / key, (1000 + number, 1000 + number))
+    states = home / "cache" / "prefix" / ("0" * 32)
+    states.mkdir(parents=True)
+    (states / "states").write_bytes(b"x" * 200)
+    os.utime(states, (1001.5, 1001.5))
+    stem.decoded(table(file(halves(RED, RED))))  # the first again: now the youngest
+    size = (folder / keys[0]).stat().st_size
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(2 * size))
+    one = stem.decoded(table(file(halves(BLUE, BLUE))))[0]
+    assert sorted(path.name for path in folder.iterdir() if path.name in keys) == [keys[0]] and len(list(folder.iterdir())) == 2
+    assert not states.exists() and (held[1][0, 4, 0] == BLUE).all(), "who has it mapped reads on"
+    for age, name in ((2 * 86_400, ".a.u8.x1"), (60, ".b.u8.x2")):  # left by a killed writer; being written
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    stem.decoded(table(file(halves((4, 5, 6), RED))))
+    assert not (folder / ".a.u8.x1").exists() and (folder / ".b.u8.x2").exists()
+    (folder / ".b.u8.x2").unlink()
+    before = set(folder.iterdir())
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", "100")
+    again = stem.decoded(table(file(halves(BLUE, BLUE))))[0]
+    assert (again == one).all() and set(folder.iterdir()) == before, "nothing is thrown out for what is not kept"
 
 
 def test_a_batch_is_normalised_by_the_backbones_own_constants(shaped: Any) -> None:

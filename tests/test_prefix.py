@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from fmhub import cache as store
+from fmhub.cache import limit
 from fmhub.errors import UsageError
 from fmhub.recipe import Lora, Recipe
 from fmhub.task import Encoded, Reads
-from fmhub.training import cached, prefix
-from fmhub.training.cached import limit
+from fmhub.training import prefix
 from fmhub.training.network import Network
 from fmhub.training.prefix import frozen_below, open_or_fill
 
@@ -328,7 +329,7 @@ def test_when_nothing_can_be_cached(network):
 def test_a_lower_limit_holds_for_what_is_there(network, said, home, monkeypatch):
     made, root = network(), home / "cache" / "prefix"
     kept = [opened(made, encoded(seed=seed), said) for seed in range(2)]
-    (small, large) = sorted(cached.size(folder) for folder in root.glob("[!.]*"))
+    (small, large) = sorted(store.size(folder) for folder in root.glob("[!.]*"))
     monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(large))
     warm = opened(made, encoded(seed=0), said)
     assert torch.equal(warm.batch(np.arange(13), CPU), kept[0].batch(np.arange(13), CPU))
@@ -344,8 +345,8 @@ def test_what_is_removed_while_it_is_read_is_read_to_its_end(network, said, home
     before = opened(made, encoded(), said).batch(rows, CPU)
     (folder,) = (home / "cache" / "prefix").glob("[!.]*")
     reading = opened(made, encoded(), said)  # mapped anew, no page of it read
-    cached.remove(folder)
-    assert not folder.exists() and not cached.half(folder).exists()
+    store.remove(folder)
+    assert not folder.exists() and not store.half(folder).exists()
     assert torch.equal(reading.batch(rows, CPU), before)
 
 
@@ -354,8 +355,8 @@ def test_what_others_have_the_lock_of_stays(network, said, home, monkeypatch):
     opened(made, encoded(seed=0), said)
     (first,) = root.glob("[!.]*")
     (root / ".filling.tmp").mkdir()
-    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(cached.size(first) * 3 // 2))
-    with cached.locked(first), cached.locked(root / "filling"):
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(store.size(first) * 3 // 2))
+    with store.locked(first), store.locked(root / "filling"):
         opened(made, encoded(seed=1), said)
         assert first.exists() and (root / ".filling.tmp").exists()
     opened(made, encoded(seed=1), said)
@@ -376,19 +377,19 @@ def test_what_killed_runs_left_is_removed(network, said, home):
 def test_one_that_has_vanished_is_not_damaged(network, said, monkeypatch):
     made, data = network(), encoded()
     opened(made, data, said)
-    whole = cached.meta_of
+    whole = store.meta_of
 
     def vanish(path):
-        monkeypatch.setattr(cached, "meta_of", whole)
-        cached.remove(path)
+        monkeypatch.setattr(store, "meta_of", whole)
+        store.remove(path)
         return whole(path)
 
-    monkeypatch.setattr(cached, "meta_of", vanish)
+    monkeypatch.setattr(store, "meta_of", vanish)
     assert opened(made, data, said) is not None
     assert len(said) == 2 and not any("damaged" in line for line in said)
 
     def gone(path, *_):
-        cached.remove(path)
+        store.remove(path)
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(prefix.os, "utime", gone)
@@ -399,7 +400,7 @@ def test_one_that_has_vanished_is_not_damaged(network, said, monkeypatch):
 def test_runs_at_once_within_a_tight_limit(network, home, monkeypatch):
     made, data, lines = [network(), network()], [[encoded(seed=seed) for seed in range(place, place + 2)] for place in (0, 2)], []
     expected = [[opened(made[0], part, lines).batch(np.arange(13), CPU) for part in parts] for parts in data]
-    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(max(cached.size(folder) for folder in (home / "cache" / "prefix").glob("[!.]*"))))
+    monkeypatch.setenv("FMHUB_CACHE_LIMIT", str(max(store.size(folder) for folder in (home / "cache" / "prefix").glob("[!.]*"))))
 
     def work(place):
         for turn in range(40):
@@ -418,12 +419,12 @@ def test_a_lock_is_the_one_that_stands_there(tmp_path):
     """Who waited for a lock whose file went with its last holder has nothing: another may hold the next file."""
     folder = tmp_path / "key"
     with ThreadPoolExecutor(1) as pool:
-        taken = cached.locked(folder)
+        taken = store.locked(folder)
         taken.__enter__()
         inside, leave = threading.Event(), threading.Event()
 
         def wait():
-            with cached.locked(folder):
+            with store.locked(folder):
                 inside.set()
                 leave.wait(10)
 
@@ -431,7 +432,7 @@ def test_a_lock_is_the_one_that_stands_there(tmp_path):
         assert not inside.wait(0.2)
         taken.__exit__(None, None, None)
         assert inside.wait(10)
-        with cached.locked(folder, wait=False) as ours:
+        with store.locked(folder, wait=False) as ours:
             assert not ours
         leave.set()
         waiting.result(10)
@@ -447,10 +448,10 @@ def test_a_device_has_its_own(network, monkeypatch):
 
 def test_two_processes_do_not_fill_at_once(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from fmhub.training.cached import locked; print('ready', flush=True)\n"
+        "import sys; from pathlib import Path; from fmhub.cache import locked; print('ready', flush=True)\n"
         "with locked(Path(sys.argv[1])): print('in')"
     )
-    with cached.locked(tmp_path / "key"):
+    with store.locked(tmp_path / "key"):
         other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "key"], stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from fmhub import cache
 from fmhub.errors import DataError, UsageError
-from fmhub.home import atomic, home, read_json
+from fmhub.home import read_json
 from fmhub.task import Encoded
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Image:
     def decoded(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (rows, size, size, 3) of a table's pictures and int32 (rows, 2) their true widths and heights.
 
-        In memory, or mapped from a file that is named after the pictures' content.
+        In memory, or mapped from a file of the cache that is named after the pictures' content.
         """
         import numpy as np
 
@@ -130,17 +131,15 @@ class Image:
         digest = hashlib.sha256(json.dumps([2, self.size, self.shape, list(self.ground)]).encode())
         for source, name in zip(sources, names, strict=True):
             digest.update(hashlib.sha256(pictures.content(source, name)).digest())
-        path = home() / "cache" / "pictures" / f"{digest.hexdigest()[:32]}.u8"
         end = int(np.prod(shape))
 
-        def mapped(file: Any, mode: Any) -> tuple[np.ndarray, np.ndarray]:
+        def read(file: Any, mode: Any = "r") -> tuple[np.ndarray, np.ndarray]:
             return np.memmap(file, np.uint8, mode, 0, shape), np.memmap(file, "<i4", mode, end, (len(sources), 2))
 
-        if not path.is_file() or path.stat().st_size != end + 8 * len(sources):
-            with atomic(path) as file:
-                file.truncate(end + 8 * len(sources))
-                pictures.decode(sources, names, self.size, self.shape, self.ground, *mapped(file, "r+"))
-        return mapped(path, "r")
+        def write(file: Any) -> None:
+            pictures.decode(sources, names, self.size, self.shape, self.ground, *read(file, "r+"))
+
+        return cache.mapped(cache.root("pictures") / f"{digest.hexdigest()[:32]}.u8", end + 8 * len(sources), read, write)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`pixel_values` (rows, 3, size, size) float32, normalised; `source` (rows, 2) true width and height.

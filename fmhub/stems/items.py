@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
+from fmhub import cache
 from fmhub.backbones.load import Backbone
 from fmhub.errors import UntrustedFile
-from fmhub.home import atomic, home
+from fmhub.home import atomic
 from fmhub.stems.sequence import BUCKETS
 
 OWN = 0.02
@@ -64,18 +66,22 @@ def encoded(texts: Sequence[str], backbone: Backbone) -> torch.Tensor:
     for name, tensor in backbone.structure.core.state_dict().items():
         if "lora_" not in name:
             digest.update(tensor.numpy().tobytes())
-    path = home() / "cache" / "items" / f"{digest.hexdigest()[:32]}.safetensors"
+    path = cache.root("items") / f"{digest.hexdigest()[:32]}.safetensors"
     try:
         kept = load(path.read_bytes())["content"]
         if kept.shape == (len(texts), backbone.width) and bool(torch.isfinite(kept).all()):
+            os.utime(path)
             return kept
     except (OSError, SafetensorError, KeyError):
         pass
     found = _encode(texts, backbone)
     if not bool(torch.isfinite(found).all()):
         raise UntrustedFile(f"Backbone {backbone.name!r} gives no finite vectors of texts.")
-    with atomic(path) as file:
-        file.write(save({"content": found}))
+    data = save({"content": found})
+    if len(data) <= cache.limit():
+        with atomic(path) as file:
+            file.write(data)
+        cache.make_room(path, lambda line: None)
     return found
 
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fmhub import cache
 from fmhub.backbones.products import fast_products
 from fmhub.home import make_folder
-from fmhub.training import cached
 from fmhub.training.batching import evaluation_batches
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Prefix:
 
 def frozen_below(network: Network) -> tuple[int, str]:
     """(the first layer that training changes, "") or (0, why nothing can be cached). Raises `UsageError` for a wrong limit."""
-    if cached.limit() == 0:
+    if cache.limit() == 0:
         return 0, "FMHUB_CACHE_LIMIT is 0"
     structure = network.encoder.structure
     if network.stem is not None and any(parameter.requires_grad for parameter in network.stem.parameters()):
@@ -94,17 +94,17 @@ def open_or_fill(
     """
     identity = {**_identity(network, encoded, fingerprint, start), "exact": exact}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    folder = make_folder(root or cached.root()) / key
+    folder = make_folder(root or cache.root()) / key
     try:
-        with cached.locked(folder):
-            if cached.size(folder) > cached.limit():
-                cached.remove(folder)  # under this limit a cold run would not make it, so a warm one does not read it
-            cached.make_room(folder, say)
+        with cache.locked(folder):
+            if cache.size(folder) > cache.limit():
+                cache.remove(folder)  # under this limit a cold run would not make it, so a warm one does not read it
+            cache.make_room(folder, say)
             found = _open(folder, start, say)
             if found is None:
                 say(f"Computing {start} frozen layer{'s' * (start > 1)} once for {len(encoded.lengths)} examples.")
                 _fill(network, encoded, folder, start, identity, (np.float32,) if exact else (np.float16, np.float32))
-                cached.make_room(folder, say)
+                cache.make_room(folder, say)
                 found = _open(folder, start, say)
             with suppress(OSError):  # removed by hand: what is mapped can still be read
                 os.utime(folder)
@@ -115,7 +115,7 @@ def open_or_fill(
 
 
 def _too_large() -> OSError:
-    return OSError(f"it would be larger than FMHUB_CACHE_LIMIT ({cached.limit() / 1e9:.3g} GB)")
+    return OSError(f"it would be larger than FMHUB_CACHE_LIMIT ({cache.limit() / 1e9:.3g} GB)")
 
 
 def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) -> dict[str, Any]:
@@ -170,13 +170,13 @@ def _open(folder: Path, start: int, say: Say) -> Prefix | None:
     if not folder.exists():
         return None
     try:
-        meta = cached.meta_of(folder)
+        meta = cache.meta_of(folder)
         index = np.fromfile(folder / "index", dtype=np.int64).reshape(2, meta["rows"])
         states = np.memmap(folder / "states", dtype=np.dtype(meta["dtype"]), mode="r").reshape(-1, meta["width"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if folder.exists():  # else it was removed by hand, and is only not there
             say(f"The prefix cache {folder.name} is damaged ({error}); it is built again.")
-            cached.remove(folder)
+            cache.remove(folder)
         return None
     return Prefix(start, states, index[0], index[1], meta["uniform"], meta.get("tokens", 0))
 
@@ -185,7 +185,7 @@ def _fill(
     network: Network, encoded: Encoded, folder: Path, start: int, identity: dict[str, Any], dtypes: tuple[type[np.floating[Any]], ...]
 ) -> None:
     """The first of `dtypes` that holds every value is kept. Raises `OSError` where there is no room."""
-    half = cached.half(folder)
+    half = cache.half(folder)
     training = network.training
     network.eval()
     try:
@@ -193,7 +193,7 @@ def _fill(
             shutil.rmtree(half, ignore_errors=True)  # whatever a killed process left is ours: the key is locked
             half.mkdir()
             if _write(network, encoded, half, start, np.dtype(dtype), identity):
-                if cached.size(half) > cached.limit():
+                if cache.size(half) > cache.limit():
                     raise _too_large()
                 half.rename(folder)
                 return
@@ -205,7 +205,7 @@ def _fill(
 
 def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: np.dtype[Any], identity: dict[str, Any]) -> bool:
     """One pass over all examples, longest first. False, with nothing whole, where half precision cannot hold a value."""
-    rows, allowed = len(encoded.lengths), cached.limit()
+    rows, allowed = len(encoded.lengths), cache.limit()
     index, at, width, uniform, tokens = np.zeros((2, rows), np.int64), 0, 0, False, 0
     with (folder / "states").open("wb") as file:
         for batch in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
@@ -229,7 +229,7 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
     meta: dict[str, Any] = {
         "rows": rows, "width": width, "dtype": dtype.name, "uniform": uniform, "tokens": tokens, "identity": identity,
     }  # fmt: skip
-    for name in cached.PARTS:
+    for name in cache.PARTS:
         with (folder / name).open("rb") as file:
             meta[name] = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
