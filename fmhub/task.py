@@ -45,11 +45,22 @@ class Encoded:
 
     lengths: np.ndarray
     values: Any
-    truncated: int = 0
-    unknown: int = 0
-    """Examples with something that the backbone has no token for."""
+    cut: np.ndarray | None = None
+    """(examples,) bool: which are longer than what is read of them; None: none."""
+    strange: np.ndarray | None = None
+    """(examples,) bool: which have something that the backbone has no token for; None: none."""
     alike: bool = False
     """Only examples of equal length share a forward pass: the backbone takes no mask, and would hear another's padding."""
+
+    @property
+    def truncated(self) -> int:
+        """How many examples are cut."""
+        return 0 if self.cut is None else int(self.cut.sum())
+
+    @property
+    def unknown(self) -> int:
+        """How many are strange to the backbone."""
+        return 0 if self.strange is None else int(self.strange.sum())
 
 
 @dataclass
@@ -142,7 +153,11 @@ class StemSpec(Protocol):
         """A copy that knows what can be learnt before training (vocabularies, scales); it is stored as json beside the adapter."""
 
     def encode(self, table: pa.Table, backbone: Backbone, recipe: Recipe) -> Encoded:
-        """Read every example once: tokenise, decode, resample. Raises `DataError` naming the row."""
+        """Read every example once: tokenise, decode, resample. Raises `DataError` naming the row.
+
+        What it makes of one follows from this stem, the row (without its target and group), the backbone and `recipe.length`
+        alone: who asks again may be given what was made among other rows.
+        """
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """Tensors of some rows, padded; with `random`, augmented at `strength` 0 to 1."""

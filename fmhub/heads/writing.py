@@ -61,6 +61,8 @@ class Writing(nn.Module):
         alone = torch.bincount(owner, minlength=len(texts))[owner] == 1
         if not bool(alone.any()):
             return states.sum() * 0, torch.ones((), device=states.device)
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()  # a stem of texts leaves its own behind
         encoded = self.tokenizer.encode_batch([self.spec.lead + texts[int(row)] for row in owner[alone]], add_special_tokens=False)
         room = self.longest - len(self.prompt)
         rows = [torch.tensor([*self.prompt, *one.ids[:room], self.end], device=states.device) for one in encoded]

@@ -80,15 +80,15 @@ class Answers:
         import numpy as np
 
         most = min(recipe.length, backbone.max_length)
-        items, answers, cut = [], [], 0
+        items, answers, cut = [], [], []
         for asked, others, given in self._rows(table):
-            cut += len(others) >= most
+            cut.append(len(others) >= most)
             items.append(np.array([asked, *others[: most - 1]]))
             answers.append(np.array([0, *(level + 1 for level in given[: most - 1])]))
         lengths = np.array([len(row) for row in items], np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         values = {"items": np.concatenate(items), "answers": np.concatenate(answers), "offsets": offsets, "wide": self.design(table)}
-        return Encoded(lengths, values, truncated=cut)
+        return Encoded(lengths, values, np.array(cut, bool))
 
     def design(self, table: pa.Table) -> np.ndarray:
         """(rows, questions + 3) float32: which question is asked, and three means of the known answers' levels, -1 to 1, shrunk to 0:

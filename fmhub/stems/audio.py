@@ -63,10 +63,10 @@ class Audio:
             raise DataError(f"There is no column {self.fields[0]!r} with sounds; there are {', '.join(table.column_names)}.")
         sources = table.column(column).to_pylist()
         found = sounds.decode(sources, [_called(*one) for one in zip(table.column("id").to_pylist(), sources, strict=True)], rate)
-        pieces, windows, cut = [], [0], 0
+        pieces, windows, cut = [], [0], []
         for sound in found:
             parts = sounds.cuts(sound, most, rate) if self.whole else [(0, min(len(sound), most))]
-            cut += parts[-1][1] < len(sound)
+            cut.append(parts[-1][1] < len(sound))
             pieces += [sound[begin:end] for begin, end in parts]
             windows.append(len(pieces))
         ends, begins = np.cumsum([len(piece) for piece in pieces]), np.array(windows)
@@ -76,7 +76,7 @@ class Audio:
             shorter = np.array(sorted({one // 2 * 2 for one in self.windows if 2 <= one < frames} | {frames}))
             held = -(-np.diff(ends, prepend=0)[begins[:-1]] // int(settings["hop_length"]))
             lengths = np.where(np.diff(begins) == 1, shorter[np.searchsorted(shorter, held)], lengths)
-        return Encoded(lengths, values, truncated=cut, alike=bool(self.windows))
+        return Encoded(lengths, values, np.array(cut, bool), alike=bool(self.windows))
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`input_features` (windows, mels, frames) float32; `attention_mask` (windows, frames), where there is sound; `owner`

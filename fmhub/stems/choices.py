@@ -54,8 +54,8 @@ class Choices:
         counts = np.array([1 + len(answers) for answers in offered], np.int64)
         first = np.concatenate([[0], np.cumsum(counts)])
         longest = np.maximum.reduceat(whole.lengths, first[:-1])
-        cut = _cut(texts, first, backbone, recipe) if whole.truncated else 0
-        return Encoded(counts * longest, {"whole": whole, "first": first, "texts": texts}, truncated=cut)
+        cut = _cut(texts, first, backbone, recipe) if whole.truncated else None
+        return Encoded(counts * longest, {"whole": whole, "first": first, "texts": texts}, cut)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (texts, longest), and of each text `owner`, its row in the batch, `place`, its number among
@@ -80,11 +80,11 @@ class Choices:
         """Nothing to train: the backbone embeds tokens itself."""
 
 
-def _cut(texts: list[str], first: np.ndarray, backbone: Backbone, recipe: Recipe) -> int:
-    """How many rows have a text that is longer than what is read of it."""
+def _cut(texts: list[str], first: np.ndarray, backbone: Backbone, recipe: Recipe) -> np.ndarray:
+    """(rows,) bool: which have a text that is longer than what is read of it."""
     import numpy as np
 
     tokenizer = backbone.tokenizer()
     tokenizer.no_truncation()
     longer = [len(one) > min(recipe.length, backbone.max_length) for one in tokenizer.encode_batch_fast(texts)]
-    return int(np.count_nonzero(np.add.reduceat(np.array(longer, np.int64), first[:-1])))
+    return np.logical_or.reduceat(np.array(longer, bool), first[:-1])

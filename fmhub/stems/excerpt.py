@@ -60,7 +60,7 @@ class Excerpt:
             "offsets": np.concatenate([[0], np.cumsum(lengths)]),
             "passages": passages,
         }
-        return Encoded(lengths, values, truncated=sum(bool(one.overflowing) for one in found))
+        return Encoded(lengths, values, np.array([bool(one.overflowing) for one in found], bool))
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """int64 (rows, longest) `input_ids`, `attention_mask`, `token_type_ids`, `starts` and `ends` (-1 where no token of the passage

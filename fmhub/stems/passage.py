@@ -58,7 +58,7 @@ class Passage:
         encoded.values["marks"] = found
         strange = [number for name in UNKNOWN if (number := backbone.tokenizer().token_to_id(name)) is not None]
         places = np.flatnonzero(np.isin(encoded.values["input_ids"], strange))
-        encoded.unknown = len(np.unique(np.searchsorted(encoded.values["offsets"], places, "right")))
+        encoded.strange = np.isin(np.arange(len(texts)), np.searchsorted(encoded.values["offsets"], places, "right") - 1)
         encoded.values["times"] = [[MARK.findall(text).count(mark) for mark in known] for text, known in zip(texts, found, strict=True)]
         return encoded
 

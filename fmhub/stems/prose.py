@@ -77,7 +77,7 @@ class Prose:
             "known": np.array([bool(rest) for rest in rests]),
             "bytes": np.array([len(text.encode()) for text in read]),
         }
-        return Encoded(lengths, values, truncated=int((~complete).sum()))
+        return Encoded(lengths, values, ~complete)
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """int64 `input_ids` and `attention_mask` (rows, longest), and by row `prompt`, `complete`, `known` and `bytes`."""

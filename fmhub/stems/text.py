@@ -46,7 +46,7 @@ class Text:
             for name, attribute in names.items()
         }
         values = {**flat, "offsets": np.concatenate([[0], np.cumsum(lengths)]), "mask_token": np.array(mask_token(tokenizer))}
-        return Encoded(lengths, values, truncated=sum(bool(one.overflowing) for one in encodings))
+        return Encoded(lengths, values, np.array([bool(one.overflowing) for one in encodings], bool))
 
     def batch(self, encoded: Encoded, rows: np.ndarray, *, random: np.random.Generator | None, strength: float) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (rows, longest), int64; for pairs `token_type_ids` too."""

@@ -158,7 +158,7 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
         say(f"pilot with layers={value} on {size} rows")
         task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
         with tempfile.TemporaryDirectory() as scratch:
-            member = Member("pilot", task, plan.seeds[0], splits)
+            member = Member("pilot", task, plan.seeds[0], splits, encodings=rows.encodings)
             trained = train_member(member, load, Path(scratch), accelerator, Silent(), Path(scratch) / "prefix")
         tried.append({"layers": value, "validation": trained.validation, "seconds": round(trained.progress.seconds, 1)})
     chosen, best = pick(tried, count, ranking)

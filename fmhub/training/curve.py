@@ -29,6 +29,7 @@ def curve_members(plan: Plan, rows: Rows) -> list[Member]:
             {**splits, "train": limit(splits["train"], size)},
             fingerprint=rows.fingerprint,
             catalogue=rows.catalogue,
+            encodings=rows.encodings,
         )
         for size in plan.options.curve
         for seed in plan.seeds

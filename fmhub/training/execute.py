@@ -119,7 +119,7 @@ def members(plan: Plan, rows: Rows) -> list[Member]:
     return [
         Member(
             f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.slices, rows.fingerprint,
-            rows.whole if folded and plan.options.limit is None else None, rows.catalogue,
+            rows.whole if folded and plan.options.limit is None else None, rows.catalogue, rows.encodings,
         )
         for seed in plan.seeds
         for fold, splits in enumerate(rows.parts)

@@ -36,10 +36,10 @@ class Features:
     def __call__(self, rows: pa.Table) -> np.ndarray:
         """(rows, 2 * width) float32: the first token beside the mean over real tokens."""
         network = self.network
-        encoded = network.prepare(rows, targets=False).encoded
+        encoded = network.prepare(rows, targets=False, encodings=self.member.encodings).encoded
         found = np.empty((len(rows), 2 * network.backbone.width), np.float32)
         for some in evaluation_batches(encoded.lengths, network.recipe.budget, encoded.alike):
-            batch = network.stem_spec.batch(encoded, some, random=None, strength=0.0)
+            batch = network.batch(encoded, some)
             states = network.encoder(batch if network.stem is None else network.stem(batch), Reads("all"))
             real = states.mask[..., None].to(states.x.dtype)
             found[some] = torch.cat([states.x[:, 0], (states.x * real).sum(1) / real.sum(1)], dim=1).numpy()
@@ -59,4 +59,4 @@ def untrained(
     accelerator: Any = Alone(device=shared.device, autocast=shared.autocast)  # the other ranks are not asked
     network = Network(load(), replace(cast("Any", stem), **stem_changes), head, recipe, member.known)
     network.to(accelerator.device)
-    return lambda rows: predict(network, network.prepare(rows, targets=False), accelerator)
+    return lambda rows: predict(network, network.prepare(rows, targets=False, encodings=member.encodings), accelerator)

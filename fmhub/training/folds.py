@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from fmhub.data.splitting import folds, together
 from fmhub.data.tables import ROLES
 from fmhub.errors import DataError, UsageError, nearest
 from fmhub.task import Known, Splits, Task
+from fmhub.training.encodings import Encodings
 from fmhub.training.plan import Plan
 
 GIVEN = "shift:given"
@@ -35,6 +36,8 @@ class Rows:
     """Of the data and of how they are split."""
     notes: tuple[str, ...]
     catalogue: pa.Table | None = None
+    encodings: Encodings = field(default_factory=Encodings)
+    """What the run's members share, so that no row is encoded twice."""
 
     def known(self, train: pa.Table) -> Known:
         """What may be learnt from before training on these rows."""
@@ -68,7 +71,7 @@ def load_rows(plan: Plan) -> Rows:
     if any(size >= len(parts[0]["train"]) for size in plan.options.curve):
         raise UsageError(f"--curve: each size must be below the training part's {len(parts[0]['train'])} rows, the curve's last point.")
     notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
-    return Rows(parts, whole, fingerprint, notes, splits.catalogue)
+    return Rows(parts, whole, fingerprint, notes, splits.catalogue, Encodings(whole if plan.folds else None))
 
 
 def _check_groups(splits: Splits, plan: Plan) -> None:

@@ -52,7 +52,7 @@ def frozen(member: Member, load: Load, changes: Mapping[str, Any]) -> Callable[[
     keep = partial(open_or_fill, network, fingerprint=member.fingerprint, start=start, say=lambda line: None)
 
     def part(table: pa.Table, *, targets: bool, exact: bool = True) -> Part:
-        made = network.prepare(table, targets=targets)
+        made = network.prepare(table, targets=targets, encodings=member.encodings)
         made.prefix = keep(made.encoded, exact=exact) if start else None
         return made
 

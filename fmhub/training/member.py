@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ from fmhub.task import HeadSpec, Known, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
 from fmhub.training import cost, ranks
 from fmhub.training.checkpoint import Progress
+from fmhub.training.encodings import Encodings, take, within
 from fmhub.training.loop import Reading, fit, predict
 from fmhub.training.network import Network, Part
 from fmhub.training.plan import describe
@@ -66,6 +68,8 @@ class Member:
     pool: pa.Table | None = None
     """Every row of a cross-validation: what the frozen layers say of it is kept once, not once a fold."""
     catalogue: pa.Table | None = None
+    encodings: Encodings = field(default_factory=Encodings)
+    """What the stem has made of the run's rows: its members share it."""
 
     @property
     def known(self) -> Known:
@@ -192,7 +196,8 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
 
     `cache` is where that is kept; by default in the home, for later runs.
     """
-    parts = {name: network.prepare(table) for name, table in member.splits.items()}
+    read = partial(network.prepare, encodings=member.encodings)
+    parts = {name: read(table) for name, table in member.splits.items()}
     parts["train"] = _learnable(network, parts["train"], say)
     start, why = frozen_below(network)
     if not start:
@@ -200,7 +205,7 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
             say(f"No prefix cache: {why}.")
         return parts
     keep = partial(open_or_fill, network, fingerprint=member.fingerprint, start=start, say=say, root=cache)
-    pool = None if member.pool is None else keep(network.prepare(member.pool, targets=False).encoded)
+    pool = None if member.pool is None else keep(read(member.pool, targets=False).encoded)
     for name in ("train", "validation"):
         if name in parts and member.pool is not None:
             rows = pc.index_in(parts[name].table.column("id"), member.pool.column("id").combine_chunks()).to_numpy()
@@ -213,13 +218,18 @@ def prepared(network: Network, member: Member, say: Callable[[str], None], cache
 def _learnable(network: Network, part: Part, say: Callable[[str], None]) -> Part:
     """The training part without the rows that the head can learn nothing from, where it says so of any."""
     asked = getattr(network.head_spec, "learnable", None)
-    if asked is None or (kept := asked(part.encoded)).all():
+    if asked is None:
+        return part
+    whole, rows = within(part.encoded, np.arange(len(part.table)))
+    kept = asked(whole)[rows]
+    if kept.all():
         return part
     why = f"longer than {network.recipe.length} {network.stem_spec.unit} (recipe.length), and nothing can be learnt from these"
     if not kept.any():
         raise DataError(f"All {len(kept)} examples of train are {why}.")
     say(f"Left out of train: {len(kept) - kept.sum()} of {len(kept)} examples, {why}.")
-    return network.prepare(part.table.filter(pa.array(kept)))
+    table = part.table.filter(pa.array(kept))
+    return Part(table, take(part.encoded, np.flatnonzero(kept)), network.head_spec.targets(table))
 
 
 def _without(member: Member, unlearnt: list[str]) -> Member:

@@ -15,6 +15,7 @@ from fmhub.backbones.load import Backbone
 from fmhub.errors import UsageError
 from fmhub.recipe import Recipe
 from fmhub.task import Encoded, HeadSpec, Known, StemSpec
+from fmhub.training.encodings import Encodings, within
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,15 +65,21 @@ class Network(nn.Module):
     def outputs(self, part: Part, rows: np.ndarray, random: np.random.Generator | None = None) -> Any:
         """The head's outputs for some rows of a part, on the network's device."""
         device = next(self.parameters()).device
-        batch = self.stem_spec.batch(part.encoded, rows, random=random, strength=self.recipe.augment)
+        batch = self.batch(part.encoded, rows, random)
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         if part.prefix is None:
             return self(batch)
         return self(batch, hidden=part.prefix.batch(rows, device), start=part.prefix.start)
 
-    def prepare(self, table: pa.Table, *, targets: bool = True) -> Part:
-        """Encode a table once; with `targets`, its truth too."""
-        return Part(table, self.stem_spec.encode(table, self.backbone, self.recipe), self.head_spec.targets(table) if targets else None)
+    def batch(self, encoded: Encoded, rows: np.ndarray, random: np.random.Generator | None = None) -> dict[str, torch.Tensor]:
+        """The stem's tensors of some examples; with `random`, augmented as the recipe says."""
+        encoded, rows = within(encoded, rows)
+        return self.stem_spec.batch(encoded, rows, random=random, strength=self.recipe.augment if random is not None else 0.0)
+
+    def prepare(self, table: pa.Table, *, targets: bool = True, encodings: Encodings | None = None) -> Part:
+        """Encode a table, unless `encodings` has its rows; with `targets`, its truth too."""
+        encoded = (encodings or Encodings())(self.stem_spec, table, self.backbone, self.recipe)
+        return Part(table, encoded, self.head_spec.targets(table) if targets else None)
 
 
 def select(targets: dict[str, Any], rows: np.ndarray, device: torch.device) -> dict[str, Any]:

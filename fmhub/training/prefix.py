@@ -241,7 +241,7 @@ def _write(network: Network, encoded: Encoded, folder: Path, start: int, dtype: 
 def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) -> tuple[torch.Tensor, torch.Tensor, bool, np.ndarray]:
     """(input of layer `start`, mask of tokens to keep, whether all are kept, of which of `rows` each row of the input is)."""
     device = next(network.parameters()).device
-    batch = network.stem_spec.batch(encoded, rows, random=None, strength=0.0)
+    batch = network.batch(encoded, rows)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
     with torch.autocast(device.type, HALF.get(network.recipe.precision), enabled=network.recipe.precision in HALF):
         hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.head_spec.reads)

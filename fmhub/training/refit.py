@@ -20,7 +20,9 @@ def refit_member(plan: Plan, rows: Rows, trained: list[Trained]) -> Member:
     epochs = sum(one.progress.best_step / one.member.steps_per_epoch for one in trained) / len(trained)
     task = replace(plan.task, recipe=replace(plan.task.recipe, epochs=epochs, patience=0))
     pool = rows.whole if plan.options.limit is None else None
-    return Member("refit", task, plan.seeds[0], {"train": cut(rows.whole, plan)}, fingerprint=rows.fingerprint, pool=pool)
+    return Member(
+        "refit", task, plan.seeds[0], {"train": cut(rows.whole, plan)}, fingerprint=rows.fingerprint, pool=pool, encodings=rows.encodings
+    )
 
 
 def fold_summary(task: Task, trained: list[Trained], refit: Trained) -> dict[str, Any]:
