@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +17,13 @@ from fmhub.errors import Stopped
 from fmhub.evaluation import metrics
 from fmhub.recipe import layers
 from fmhub.training import choose
+from fmhub.training.checkpoint import Progress
 from fmhub.training.choose import Rate, candidates, pick, tolerance
+from fmhub.training.curve import curve_members
+from fmhub.training.folds import load_rows
+from fmhub.training.member import Trained, members
 from fmhub.training.plan import seconds
+from fmhub.training.refit import refit_member
 
 
 @pytest.fixture
@@ -141,6 +148,14 @@ def test_fast_takes_the_fewest_layers_and_says_what_it_gave_up(toy, monkeypatch)
     assert decided["recipe"] == {"lora.layers": "last:2"} and record["recipe"]["lora"]["layers"] == "last:2"
     assert decided["gave_up"] == pytest.approx(0.01) and decided["tolerance"] == 0.015 and decided["pilot_rows"] == 112
     assert "gives up 0.010 against all" in decided["why"][0] and record["test_readings"] == 1
+
+
+def test_whatever_is_trained_knows_the_catalogue(toy):
+    plan, things = api.plan("toy", curve=(20, 40)), pa.table({"id": ["a"]})
+    rows = replace(load_rows(plan), catalogue=things)
+    (first,) = members(plan, rows)
+    made = [first, *curve_members(plan, rows), refit_member(plan, rows, [Trained(first, None, None, Progress())])]
+    assert len(made) == 4 and all(one.catalogue is things and one.fingerprint == rows.fingerprint for one in made)
 
 
 def test_fast_reads_an_error_the_right_way_round(tiny, tmp_path):

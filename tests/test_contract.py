@@ -116,6 +116,25 @@ def test_it_runs_on_its_sample_and_can_be_loaded(task, shared_home, tmp_path):
         assert equal(mine["prediction"], kept[example])
 
 
+@every_task
+def test_its_layers_can_be_chosen_by_pilots_and_by_time(task, tmp_path, monkeypatch):
+    """What `--fast` and `--budget` decide, of few rows and two numbers of layers."""
+    from fmhub.recipe import override
+    from fmhub.testing.subject import Subject
+    from fmhub.training import choose, ranks
+    from fmhub.training.folds import load_rows
+
+    monkeypatch.setattr(choose, "PILOT", (8, 8))
+    monkeypatch.setattr(choose, "candidates", lambda count, recipe: ["last:2", "last:1"])
+    plugin = next(plugin for one, plugin in hub.tasks() if one.name == task.name)
+    it = Subject(plugin, task, tmp_path)
+    task = replace(it.task, recipe=override(it.task.recipe, {"epochs": 1, "evaluations": 1, "batch": 2, "accumulate": 1}))
+    for options, tried in (({"fast": True}, 2), ({"budget": "1h"}, 1)):
+        plan = it.plan(task, **options)
+        decided = choose.decide(plan, load_rows(plan), it.load, ranks.accelerator(), lambda line: None)
+        assert decided["recipe"]["lora.layers"] in ("last:2", "last:1") and len(decided["tried"]) == tried
+
+
 def equal(one, other) -> bool:
     """Equal up to what another batch's rounding may change."""
     if isinstance(one, list):

@@ -139,8 +139,8 @@ def baseline(folder: Path, name: str) -> tuple[Any, list[Any], Any]:
     """(spec, members, what loads the backbone) of a run's baseline."""
     from fmhub import backbones, stems
     from fmhub.backbones.load import load
-    from fmhub.training.execute import members
     from fmhub.training.folds import load_rows, reading, settle_labels
+    from fmhub.training.member import members
     from fmhub.training.plan import replan
 
     stored = run_folder.read_plan(folder)

@@ -21,7 +21,7 @@ from fmhub.recipe import Recipe, layers, override
 from fmhub.training import ranks
 from fmhub.training.folds import Rows, cut
 from fmhub.training.loop import Schedule, predict, step_gradients
-from fmhub.training.member import Member, prepared, train_member
+from fmhub.training.member import Member, members, prepared, train_member
 from fmhub.training.network import Network
 from fmhub.training.plan import Plan, seconds
 from fmhub.training.reporting import Silent
@@ -103,13 +103,14 @@ def _decision(tried: list[dict[str, Any]], chosen: dict[str, Any], allowed: floa
 
 def measure(plan: Plan, recipe: Recipe, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator) -> Rate:
     """Time a few steps on a sample of the training part; nothing of it is kept."""
-    train = rows.parts[0]["train"]
+    member = replace(members(plan, rows)[0], name="timing", pool=None)
+    train = member.splits["train"]
     sample = limit(train, min(len(train), recipe.batch * recipe.accumulate * (STEPS + 1)))
-    stem, head = Member("timing", plan.task, recipe.seed, rows.parts[0]).fitted()
-    network = Network(load(), stem, head, recipe)
+    stem, head = member.fitted()
+    network = Network(load(), stem, head, recipe, member.known)
     network.to(accelerator.device)
     with tempfile.TemporaryDirectory() as scratch:
-        return _timed(network, Member("timing", plan.task, recipe.seed, {"train": sample}), accelerator, Path(scratch))
+        return _timed(network, replace(member, splits={"train": sample}), accelerator, Path(scratch))
 
 
 def _timed(network: Network, member: Member, accelerator: Accelerator, scratch: Path) -> Rate:
@@ -158,7 +159,7 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
         say(f"pilot with layers={value} on {size} rows")
         task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
         with tempfile.TemporaryDirectory() as scratch:
-            member = Member("pilot", task, plan.seeds[0], splits, encodings=rows.encodings)
+            member = replace(members(plan, rows)[0], name="pilot", task=task, splits=splits)
             trained = train_member(member, load, Path(scratch), accelerator, Silent(), Path(scratch) / "prefix")
         tried.append({"layers": value, "validation": trained.validation, "seconds": round(trained.progress.seconds, 1)})
     chosen, best = pick(tried, count, ranking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fmhub.evaluation import better, evaluate, metrics
 from fmhub.runs import folder as run_folder
 from fmhub.training.baselines import Row, gap, labels_of, predict_baseline
 from fmhub.training.folds import Rows
-from fmhub.training.member import Load, Member, Trained
+from fmhub.training.member import Load, Member, Trained, members
 from fmhub.training.plan import Plan
 from fmhub.training.reporting import Reporter
 from fmhub.training.tables import join, of_split, storable
@@ -20,19 +21,15 @@ from fmhub.training.tables import join, of_split, storable
 
 def curve_members(plan: Plan, rows: Rows) -> list[Member]:
     """Every seed on every size; a smaller training part is a subset of a larger one, validation and test stay whole."""
-    splits = rows.parts[0]
     return [
-        Member(
-            f"{_prefix(size)}seed-{seed}",
-            plan.task,
-            seed,
-            {**splits, "train": limit(splits["train"], size)},
-            fingerprint=rows.fingerprint,
-            catalogue=rows.catalogue,
-            encodings=rows.encodings,
+        replace(
+            member,
+            name=f"{_prefix(size)}seed-{member.seed}",
+            splits={**member.splits, "train": limit(member.splits["train"], size)},
+            slices=(),
         )
         for size in plan.options.curve
-        for seed in plan.seeds
+        for member in members(plan, rows)
     ]
 
 

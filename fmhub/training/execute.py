@@ -22,7 +22,7 @@ from fmhub.training import cost, ranks
 from fmhub.training.choose import decide
 from fmhub.training.curve import curve_members
 from fmhub.training.folds import Rows, load_rows, reading, settle_labels
-from fmhub.training.member import Member, Trained, train_member
+from fmhub.training.member import Member, Trained, members, train_member
 from fmhub.training.outcome import Outcome, compare, complete
 from fmhub.training.plan import Plan, describe
 from fmhub.training.refit import refit_member
@@ -111,19 +111,6 @@ def plan_json(plan: Plan, run: str, rows: Rows, card: backbones.Card) -> dict[st
         "options": describe(plan.options),
         "folds": plan.folds,
     }  # fmt: skip
-
-
-def members(plan: Plan, rows: Rows) -> list[Member]:
-    """What is trained: every seed on every fold."""
-    folded = len(rows.parts) > 1
-    return [
-        Member(
-            f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.slices, rows.fingerprint,
-            rows.whole if folded and plan.options.limit is None else None, rows.catalogue, rows.encodings,
-        )
-        for seed in plan.seeds
-        for fold, splits in enumerate(rows.parts)
-    ]  # fmt: skip
 
 
 def _check_targets(plan: Plan, rows: Rows) -> None:

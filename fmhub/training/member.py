@@ -31,7 +31,7 @@ from fmhub.training.checkpoint import Progress
 from fmhub.training.encodings import Encodings, take, within
 from fmhub.training.loop import Reading, fit, predict
 from fmhub.training.network import Network, Part
-from fmhub.training.plan import describe
+from fmhub.training.plan import Plan, describe
 from fmhub.training.prefix import frozen_below, open_or_fill
 from fmhub.training.tables import join, prediction_table, storable, with_target
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from fmhub.backbones.load import Backbone
+    from fmhub.training.folds import Rows
     from fmhub.training.reporting import Reporter
 
 ADAPTER = "adapter.safetensors"
@@ -112,6 +113,19 @@ class Trained:
     def validation(self) -> float:
         """The best validation reading, higher is better; minus infinity where none was taken."""
         return -math.inf if self.progress.best is None else self.progress.best
+
+
+def members(plan: Plan, rows: Rows) -> list[Member]:
+    """What is trained: every seed on every fold. Any other member is a copy of one of these, with rows of its own."""
+    folded = len(rows.parts) > 1
+    return [
+        Member(
+            f"seed-{seed}" + (f"-fold-{fold}" if folded else ""), plan.task, seed, splits, fold, plan.slices, rows.fingerprint,
+            rows.whole if folded and plan.options.limit is None else None, rows.catalogue, rows.encodings,
+        )
+        for seed in plan.seeds
+        for fold, splits in enumerate(rows.parts)
+    ]  # fmt: skip
 
 
 def train_member(

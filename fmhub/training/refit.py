@@ -10,7 +10,7 @@ from fmhub.evaluation.metrics.columns import columns
 from fmhub.task import Task
 from fmhub.training.baselines import labels_of
 from fmhub.training.folds import Rows, cut
-from fmhub.training.member import Member, Trained
+from fmhub.training.member import Member, Trained, members
 from fmhub.training.plan import Plan
 from fmhub.training.tables import of_split
 
@@ -19,10 +19,7 @@ def refit_member(plan: Plan, rows: Rows, trained: list[Trained]) -> Member:
     """All rows, the first seed, and as many epochs as the folds took on average to their best step; nothing is chosen on the way."""
     epochs = sum(one.progress.best_step / one.member.steps_per_epoch for one in trained) / len(trained)
     task = replace(plan.task, recipe=replace(plan.task.recipe, epochs=epochs, patience=0))
-    pool = rows.whole if plan.options.limit is None else None
-    return Member(
-        "refit", task, plan.seeds[0], {"train": cut(rows.whole, plan)}, fingerprint=rows.fingerprint, pool=pool, encodings=rows.encodings
-    )
+    return replace(members(plan, rows)[0], name="refit", task=task, splits={"train": cut(rows.whole, plan)})
 
 
 def fold_summary(task: Task, trained: list[Trained], refit: Trained) -> dict[str, Any]:
