@@ -150,6 +150,24 @@ def test_fast_takes_the_fewest_layers_and_says_what_it_gave_up(toy, monkeypatch)
     assert "gives up 0.010 against all" in decided["why"][0] and record["test_readings"] == 1
 
 
+def unread():
+    pytest.fail("data were read")
+
+
+@pytest.mark.parametrize(("rule", "options"), [(data.Random(), {"folds": 3}), (data.KFold(k=4, always=True), {})])
+def test_fast_does_not_choose_by_rows_that_folds_test(tiny, tmp_path, rule, options):
+    one = task(tiny, tmp_path / "toy.csv", data=data.rows(unread, split=rule))
+    with registered(one):
+        with pytest.raises(UsageError, match=r"--fast would choose by rows that toy's [34] folds score as test: use --budget"):
+            api.run("toy", fast=True, **options)
+        assert api.plan("toy", budget="10m", **options).folds and api.plan("toy", fast=True, curve=(20, 40))
+
+
+def test_fast_without_training_is_refused_before_data_are_read(tiny, tmp_path):
+    with registered(task(tiny, tmp_path / "toy.csv", data=data.rows(unread))), pytest.raises(UsageError, match=r"recipe\.epochs=0"):
+        api.run("toy", fast=True, set={"recipe.epochs": 0})
+
+
 def test_whatever_is_trained_knows_the_catalogue(toy):
     plan, things = api.plan("toy", curve=(20, 40)), pa.table({"id": ["a"]})
     rows = replace(load_rows(plan), catalogue=things)

@@ -1,7 +1,8 @@
 """How many of the last layers carry the adapter, and for how many epochs: `lora.layers=auto`, `--budget`, `--fast`.
 
-Decided once, before the first step, from the training and validation parts alone, and frozen in plan.json: a resumed run
-never decides again. Without any of the three nothing is decided here: the recipe runs as it stands.
+Decided once, before the first step, and frozen in plan.json: a resumed run never decides again. A budget looks at sizes and
+times alone, `--fast` at the training and validation parts; in a cross-validation these are other folds' test rows, so it is
+refused there (see `plan.make`). Without any of the three nothing is decided here: the recipe runs as it stands.
 """
 
 from __future__ import annotations

@@ -92,7 +92,21 @@ def make(name: str, options: Options) -> Plan:
         task = _with_data(task, options)
     elif options.columns or options.test:
         raise UsageError("--columns and --test describe your own data: name it with --data PATH.")
-    return Plan(task, plugin.name, plugin.version, options)
+    plan = Plan(task, plugin.name, plugin.version, options)
+    if options.fast:
+        _check_fast(plan)
+    return plan
+
+
+def _check_fast(plan: Plan) -> None:
+    """Refuse pilots whose rows are scored as test later on, and pilots that learn nothing."""
+    if plan.folds:
+        raise UsageError(
+            f"--fast would choose by rows that {plan.task.name}'s {plan.folds} folds score as test: use --budget, which looks at times "
+            "alone, or name the layers with --set recipe.lora.layers=last:K."
+        )
+    if not plan.task.recipe.epochs:
+        raise UsageError("--fast compares what pilots learn, and with recipe.epochs=0 they learn nothing: leave one of them out.")
 
 
 def _check(options: Options, changes: dict[str, Any]) -> None:
