@@ -61,7 +61,7 @@ class Recipe:
     evaluations: int = 1
     """Validation readings an epoch."""
     patience: int = 2
-    """Validation readings without a new best before training stops; 0 never stops early."""
+    """Validation readings without a new best before training stops; 0 never stops early, nor does any number with `keep=last`."""
     keep: Literal["best", "last"] = "best"
     """Which step is kept: of the latest validation reading within one standard error of the best one, or the last."""
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -134,7 +134,7 @@ def _parse(kind: Any, key: str, value: Any) -> Any:
 def layers(value: str, count: int) -> int:
     """How many of the last of `count` layers carry LoRA: `all` -> count, `last:3` -> 3, `head` -> 0.
 
-    Raises `UsageError` for anything else; `auto` must have been decided before (see `fmhub.training.auto`).
+    Raises `UsageError` for anything else; `auto` must have been decided before (see `fmhub.training.choose`).
     """
     if value in ("all", "auto"):
         return count

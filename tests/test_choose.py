@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import Trap, registered, task, write
 
-from fmhub import Adapter, Lora, Recipe, UsageError, api, data, heads
+from fmhub import Adapter, DataError, Lora, Recipe, UsageError, api, data, heads
 from fmhub.errors import Stopped
 from fmhub.evaluation import metrics
 from fmhub.recipe import layers
+from fmhub.task import Reads
 from fmhub.training import choose
 from fmhub.training.checkpoint import Progress
 from fmhub.training.choose import Rate, candidates, pick, tolerance
@@ -64,6 +65,8 @@ def test_the_pick_is_within_the_tolerance_and_no_smaller_one_is(values):
 def test_the_tolerance_is_the_metrics_own_unit_or_a_share_of_an_unbounded_one():
     assert tolerance(metrics.get("accuracy"), 0.8) == 0.015
     assert tolerance(metrics.get("mae"), -200.0) == pytest.approx(3.0)
+    assert tolerance(metrics.get("chrf"), 60.0) == pytest.approx(1.5), "which goes from 0 to 100"
+    assert tolerance(metrics.get("r2"), 0.1) == 0.015
 
 
 def rates(monkeypatch, **of: float):
@@ -139,7 +142,7 @@ def test_fast_takes_the_fewest_layers_and_says_what_it_gave_up(toy, monkeypatch)
     def pilot(member, *arguments):
         trained = original(member, *arguments)
         assert set(member.splits) == {"train", "validation"}, "the test part is not looked at"
-        trained.progress.best = values[member.task.recipe.lora.layers]
+        trained.progress.history = [{"step": trained.progress.best_step, "validation": values[member.task.recipe.lora.layers]}]
         return trained
 
     monkeypatch.setattr(choose, "train_member", pilot)
@@ -166,6 +169,43 @@ def test_fast_does_not_choose_by_rows_that_folds_test(tiny, tmp_path, rule, opti
 def test_fast_without_training_is_refused_before_data_are_read(tiny, tmp_path):
     with registered(task(tiny, tmp_path / "toy.csv", data=data.rows(unread))), pytest.raises(UsageError, match=r"recipe\.epochs=0"):
         api.run("toy", fast=True, set={"recipe.epochs": 0})
+
+
+def test_only_layers_that_the_head_reads_are_tried(tiny, tmp_path, monkeypatch):
+    one = task(tiny, write(tmp_path / "toy.csv"), head=heads.Classification(reads=Reads("mean", layers=(-2,))))
+    asked = rates(monkeypatch, all=1.0, last1=0.05)
+    with registered(one):
+        record = api.run("toy", budget="20s", baseline=False)
+    assert asked == ["all", "last:1"] and "layers=last:1 of 2:" in record["decisions"]["why"][0]
+
+
+def test_where_there_is_nothing_to_choose_no_pilot_runs(tiny, tmp_path, monkeypatch):
+    one = task(tiny, write(tmp_path / "toy.csv"), head=heads.Classification(reads=Reads("mean", layers=(-3,))))
+    monkeypatch.setattr(choose, "train_member", lambda *_: pytest.fail("a pilot"))
+    with registered(one):
+        record = api.run("toy", fast=True, baseline=False, set={"epochs": 1})
+    assert record["recipe"]["lora"]["layers"] == "all" and record["decisions"]["why"] == [
+        "--fast: layers=all of 1: there are no others to try"
+    ]
+
+
+def test_a_validation_part_that_says_nothing_is_said_and_nothing_is_chosen(tiny, tmp_path):
+    paths = {name: write(tmp_path / f"{name}.csv", rows=64, seed=seed) for seed, name in enumerate(("train", "validation", "test"))}
+    held = paths["validation"]
+    held.write_text("\n".join(line for line in held.read_text().splitlines() if ",down," not in line))
+    own = data.csv({name: str(path) for name, path in paths.items()}, text="text", label="label")
+    with (
+        registered(task(tiny, held, data=own, metrics=["auc"])),
+        pytest.raises(DataError, match="auc is undefined on the validation part"),
+    ):
+        api.run("toy", fast=True)
+
+
+def test_a_training_is_worth_what_its_kept_step_scored():
+    """Not its highest reading, which luck may have made."""
+    history = [{"step": step, "validation": value} for step, value in ((10, 0.7), (20, 0.9), (30, 0.88))]
+    trained = Trained(None, None, None, Progress(step=30, best_step=30, best=0.9, error=0.03, history=history))
+    assert trained.validation == 0.88 and Trained(None, None, None, Progress(step=30)).validation == float("-inf")
 
 
 def test_whatever_is_trained_knows_the_catalogue(toy):

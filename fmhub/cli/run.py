@@ -34,7 +34,8 @@ from fmhub.process import keep_memory
 @click.option(
     "--fast",
     is_flag=True,
-    help="Adapt the fewest last layers whose validation score, tried on a pilot, is within 0.015 of the best tried.",
+    help="Adapt the fewest last layers whose validation score, tried on a pilot, is within a tolerance (of an accuracy 0.015) of the best "
+    "tried. Not with folds, which test on the pilot's rows.",
 )
 @click.option("--budget", metavar="TIME", help="Adapt as many layers, for as many epochs, as fit into 90s, 10m or 1h.")
 @click.option("--limit", type=int, metavar="N", help="Train on N examples only; the test part stays whole.")

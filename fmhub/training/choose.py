@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fmhub.backbones.load import Backbone
 
 TOLERANCE = 0.015
-"""What `--fast` may give up on validation: in the metric itself where its range is finite, else as a share of the best value."""
+"""What `--fast` may give up on validation: a share of the metric's highest value, or of the best tried where it has none."""
 BUDGET = 480.0
 """Seconds of training that `auto` aims at where no --budget is given: what a shipped task may take."""
 PILOT = (256, 1024)
@@ -60,6 +60,11 @@ def decide(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Ac
     return {}
 
 
+def _read(plan: Plan, load: Callable[[], Backbone]) -> int:
+    """How many layers there are to choose of: those that the head reads, see `adapter.attach`."""
+    return load().layer_count + 1 + max(plan.task.head.reads.layers)
+
+
 def candidates(count: int, recipe: Recipe) -> list[str]:
     """What may be chosen of `count` layers, most first; one that the user named stands alone."""
     if recipe.lora.layers != "auto":
@@ -72,7 +77,7 @@ def candidates(count: int, recipe: Recipe) -> list[str]:
 def _budget(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator, say: Callable[[str], None]) -> dict[str, Any]:
     recipe = plan.task.recipe
     allowed = seconds(plan.options.budget) if plan.options.budget is not None else BUDGET
-    count = load().layer_count
+    count = _read(plan, load)
     tried: list[dict[str, Any]] = []
     for value in candidates(count, recipe):
         say(f"timing {STEPS} steps with layers={value}")
@@ -153,10 +158,13 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
     least, most = PILOT
     size = min(len(train), max(least, min(most, len(train) // 4)))
     splits = {"train": limit(train, size), "validation": limit(validation, min(len(validation), size))}
-    count = load().layer_count
+    count = _read(plan, load)
     ranking = metrics.get(plan.task.metrics[0])
     tried: list[dict[str, Any]] = []
-    for value in candidates(count, override(plan.task.recipe, {"lora.layers": "auto"})):
+    values = candidates(count, override(plan.task.recipe, {"lora.layers": "auto"}))
+    if len(values) == 1:
+        return {"recipe": {"lora.layers": values[0]}, "why": [f"--fast: layers={values[0]} of {count}: there are no others to try"]}
+    for value in values:
         say(f"pilot with layers={value} on {size} rows")
         task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
         with tempfile.TemporaryDirectory() as scratch:
@@ -189,4 +197,4 @@ def pick(tried: Sequence[dict[str, Any]], count: int, metric: metrics.Metric) ->
 
 def tolerance(metric: metrics.Metric, best: float) -> float:
     """What may be given up, in the metric's own unit."""
-    return TOLERANCE if math.isfinite(metric.high - metric.low) else TOLERANCE * abs(best)
+    return TOLERANCE * abs(metric.high if math.isfinite(metric.high) else best)

@@ -111,8 +111,8 @@ class Trained:
 
     @property
     def validation(self) -> float:
-        """The best validation reading, higher is better; minus infinity where none was taken."""
-        return -math.inf if self.progress.best is None else self.progress.best
+        """The kept step's validation reading, higher is better; minus infinity where none was taken."""
+        return next((row["validation"] for row in self.progress.history if row["step"] == self.progress.best_step), -math.inf)
 
 
 def members(plan: Plan, rows: Rows) -> list[Member]:
