@@ -20,6 +20,7 @@ from fmhub.data.parts import limit
 from fmhub.evaluation import metrics
 from fmhub.recipe import Recipe, layers, override
 from fmhub.training import ranks
+from fmhub.training.encodings import Encodings
 from fmhub.training.folds import Rows, cut
 from fmhub.training.loop import Schedule, predict, step_gradients
 from fmhub.training.member import Member, members, prepared, train_member
@@ -109,7 +110,7 @@ def _decision(tried: list[dict[str, Any]], chosen: dict[str, Any], allowed: floa
 
 def measure(plan: Plan, recipe: Recipe, rows: Rows, load: Callable[[], Backbone], accelerator: Accelerator) -> Rate:
     """Time a few steps on a sample of the training part; nothing of it is kept."""
-    member = replace(members(plan, rows)[0], name="timing", pool=None)
+    member = replace(members(plan, rows)[0], name="timing", pool=None, encodings=Encodings())  # reading them takes time, too
     train = member.splits["train"]
     sample = limit(train, min(len(train), recipe.batch * recipe.accumulate * (STEPS + 1)))
     stem, head = member.fitted()
