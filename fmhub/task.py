@@ -33,10 +33,17 @@ class Reads:
     `first` and `mean` give (examples, width): the first token, or the mean over real tokens. `last` is the last real
     token. `all` gives (examples, tokens, width) with a mask. A tuple of `layers` counts hidden states from the end
     (-1 is the last layer's); more than one gives a tuple of tensors.
+
+    `summary` is nearly the last layer's `mean`, for less: that layer gets the mean over real tokens in the first one's place,
+    and is computed for this token only (keys and values apart).
     """
 
-    tokens: Literal["first", "mean", "last", "all"] = "mean"
+    tokens: Literal["first", "mean", "last", "all", "summary"] = "mean"
     layers: tuple[int, ...] = (-1,)
+
+    def __post_init__(self) -> None:
+        if self.tokens == "summary" and self.layers != (-1,):
+            raise UsageError(f"Reads: a summary is made by the last layer (-1), not by {self.layers}.")
 
 
 @dataclass

@@ -139,11 +139,13 @@ class Packed:
         """
         count = len(self.blocks)
         flat = _even(flat)
-        picked = {"first": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
+        picked = {"first": groups.starts, "summary": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
         states = {layer: _read(state, groups, tokens, picked) for layer, state in below.items()}
         x, done = flat, False
         for index in range(start, count + 1 + max(wanted)):  # nothing above what is read
             only = picked if index == count - 1 and -1 in wanted else None
+            if only is not None and tokens == "summary":
+                x = x.index_copy(0, only, _mean(x, groups))
             x, done = run(self.blocks[index], x, groups, only), only is not None
             if index - count in wanted and index < count - 1:
                 states[index - count] = _read(x, groups, tokens, picked)
@@ -151,7 +153,7 @@ class Packed:
             # a norm of single tokens comes after picking them and before any mean
             x = x if picked is None or done else x[picked]
             x = x if self.final is None else self.final(x)
-            states[-1] = x if tokens in ("first", "last") else _read(x, groups, tokens, None)
+            states[-1] = _read(x, groups, tokens, None) if picked is None else x
         return [states[layer] for layer in wanted]
 
     def below(self, flat: torch.Tensor, groups: Groups, start: int, wanted: Sequence[int]) -> torch.Tensor:
