@@ -184,9 +184,7 @@ def test_where_there_is_nothing_to_choose_no_pilot_runs(tiny, tmp_path, monkeypa
     monkeypatch.setattr(choose, "train_member", lambda *_: pytest.fail("a pilot"))
     with registered(one):
         record = api.run("toy", fast=True, baseline=False, set={"epochs": 1})
-    assert record["recipe"]["lora"]["layers"] == "all" and record["decisions"]["why"] == [
-        "--fast: layers=all of 1: there are no others to try"
-    ]
+    assert record["recipe"]["lora"]["layers"] == "all" and record["decisions"]["why"] == ["--fast: layers=all: there are no others to try"]
 
 
 def test_a_validation_part_that_says_nothing_is_said_and_nothing_is_chosen(tiny, tmp_path):

@@ -164,7 +164,7 @@ def _fast(plan: Plan, rows: Rows, load: Callable[[], Backbone], accelerator: Acc
     tried: list[dict[str, Any]] = []
     values = candidates(count, override(plan.task.recipe, {"lora.layers": "auto"}))
     if len(values) == 1:
-        return {"recipe": {"lora.layers": values[0]}, "why": [f"--fast: layers={values[0]} of {count}: there are no others to try"]}
+        return {"recipe": {"lora.layers": values[0]}, "why": [f"--fast: layers={values[0]}: there are no others to try"]}
     for value in values:
         say(f"pilot with layers={value} on {size} rows")
         task = replace(plan.task, recipe=override(plan.task.recipe, {"lora.layers": value}))
