@@ -20,6 +20,7 @@ from cli import env
 from toy import RECIPE, Trap, adapter, registered, same_end, task, write
 
 from fmhub import Adapter, Reads, api, data, heads
+from fmhub.cli import main
 from fmhub.errors import DataError, FmhubError, Stopped, UsageError
 from fmhub.leaderboard import store
 from fmhub.report import run as report_run
@@ -79,6 +80,21 @@ def test_the_record_has_the_contracts_keys_with_true_values(toy, tmp_path):
     board = store.board("toy")[0]
     assert {entry["name"] for entry in board["entries"]} == {record["id"], "majority"}
     assert next(e for e in board["entries"] if e["kind"] == "run")["scores"]["test"] == record["scores"]["test"]
+
+
+def test_a_task_that_fails_stops_no_other_one(toy, monkeypatch, capsys):
+    one, whole = api.run, iter([FmhubError("the disk is full"), None, Stopped("Stopped.")])
+
+    def run(name, **options):
+        if error := next(whole):
+            raise error
+        return one(name, **options)
+
+    monkeypatch.setattr(api, "run", run)
+    assert main(["run", "toy", "local:toy", "--set", "epochs=1", "--quiet", "--json"]) == 1
+    told = capsys.readouterr()
+    assert [record["task"]["name"] for record in json.loads(told.out)] == ["toy"] and "toy: the disk is full" in told.err
+    assert main(["run", "toy", "toy"]) == 1 and capsys.readouterr().err == "Stopped.\n", "Ctrl-C is for all"
 
 
 def test_seeds_are_averaged_and_the_best_on_validation_is_saved(toy, tmp_path):

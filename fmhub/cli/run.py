@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from fmhub.cli.output import emit_json, json_option, note
-from fmhub.errors import FmhubError
+from fmhub.errors import FmhubError, Stopped
 from fmhub.process import keep_memory
 
 
@@ -55,7 +56,7 @@ def run(
     tasks: tuple[str, ...], every: bool, changes: tuple[str, ...], columns: str | None, curve: str | None, as_json: bool, **given: Any
 ) -> None:
     """Adapt a backbone to TASK, score it beside its baselines, and put it on the local board."""
-    from fmhub import api, hub
+    from fmhub import hub
     from fmhub.training.ranks import is_first
 
     if every == bool(tasks):
@@ -75,7 +76,7 @@ def run(
     }
     engine = options.pop("engine")
     records, failed = [], []
-    for result in _spread(names, options) if engine else (api.run(name, **options) for name in names):
+    for result in _spread(names, options) if engine else _each(names, options):
         if isinstance(result, FmhubError):
             failed.append(result)
             continue
@@ -104,6 +105,19 @@ def _have(name: str, install: bool) -> None:
 
         installing.install([missing.plugin], say=note)
         hub.refresh()
+
+
+def _each(names: list[str], options: dict[str, Any]) -> Iterator[Any]:
+    """Records, and in their place what went wrong: a task that fails stops no other one, Ctrl-C stops all."""
+    from fmhub import api
+
+    for name in names:
+        try:
+            yield api.run(name, **options)
+        except Stopped:
+            raise
+        except FmhubError as error:
+            yield error if len(names) == 1 else FmhubError(f"{name}: {error}")
 
 
 def _spread(names: list[str], options: dict[str, Any]) -> list[Any]:
