@@ -205,6 +205,15 @@ class HeadSpec(Protocol):
         """Columns of predictions, one entry an example: `prediction` and, where there are any, `scores`."""
 
 
+def reads_of(head: HeadSpec, recipe: Recipe) -> Reads:
+    """What is read of the backbone. Raises `UsageError` where `recipe.reads` does not go with the head."""
+    if recipe.reads == "head":
+        return head.reads
+    if head.reads not in (Reads("mean"), Reads("summary")):
+        raise UsageError("recipe.reads=summary stands for the mean of the last layer, and this task's head reads something else.")
+    return Reads("summary")
+
+
 class BaselineSpec(Protocol):
     """A classical method, run through the same split and the same evaluator.
 

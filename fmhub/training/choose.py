@@ -23,9 +23,10 @@ from fmhub.training import ranks
 from fmhub.training.encodings import Encodings
 from fmhub.training.folds import Rows, cut
 from fmhub.training.loop import Schedule, predict, step_gradients
-from fmhub.training.member import Member, members, prepared, train_member
+from fmhub.training.member import Member, members, train_member
 from fmhub.training.network import Network
 from fmhub.training.plan import Plan, seconds
+from fmhub.training.prepare import prepared
 from fmhub.training.reporting import Silent
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from fmhub.backbones.encoder import Encoder
 from fmhub.backbones.load import Backbone
 from fmhub.errors import UsageError
 from fmhub.recipe import Recipe
-from fmhub.task import Encoded, HeadSpec, Known, StemSpec
+from fmhub.task import Encoded, HeadSpec, Known, StemSpec, reads_of
 from fmhub.training.encodings import Encodings, within
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe, known: Known | None = None) -> None:
         """Attach the adapter and build stem and head; `recipe.seed` decides every initial value. Without `known` it waits for its file."""
         super().__init__()
-        if (deepest := -min(head.reads.layers)) > backbone.layer_count:
+        self.reads = reads_of(head, recipe)
+        if (deepest := -min(self.reads.layers)) > backbone.layer_count:
             raise UsageError(
                 f"The head reads layer {deepest} from the end; backbone {backbone.name!r} has {backbone.layer_count}. Use another."
             )
         torch.manual_seed(recipe.seed)
-        attach(backbone, recipe, unread=-1 - max(head.reads.layers))
+        attach(backbone, recipe, unread=-1 - max(self.reads.layers))
         self.stem_spec, self.head_spec, self.recipe, self.backbone = stem, head, recipe, backbone
         self.encoder = Encoder(backbone)
         self.stem = stem.build(backbone, recipe, known)
@@ -58,7 +59,7 @@ class Network(nn.Module):
     def forward(self, batch: dict[str, torch.Tensor], hidden: Any = None, start: int = 0) -> Any:
         """`hidden`: what the layers below `start` say of the batch, where a prefix cache knows it."""
         inputs = self.stem(batch) if self.stem is not None else batch
-        features = self.encoder(inputs, self.head_spec.reads, hidden=hidden, start=start)
+        features = self.encoder(inputs, self.reads, hidden=hidden, start=start)
         features.batch = batch
         return self.head(features)
 

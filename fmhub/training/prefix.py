@@ -77,7 +77,7 @@ def frozen_below(network: Network) -> tuple[int, str]:
     start = trained.index(True) if True in trained else len(trained)
     if start == 0:
         return 0, "all layers are trained (recipe.lora.layers=last:K leaves some frozen)"
-    reads = network.head_spec.reads
+    reads = network.reads
     start = min(start, len(trained) + 1 + max(reads.layers))  # nothing above is read
     if reads.tokens == "summary":
         start = min(start, len(trained) - 1)  # it is the last layer that makes it
@@ -128,7 +128,7 @@ def _identity(network: Network, encoded: Encoded, fingerprint: str, start: int) 
     backbone, stem = network.backbone, network.stem_spec
     return {
         "format": FORMAT, "backbone": backbone.sha256, "model": type(backbone.model).__name__, "start": start,
-        "reads": network.head_spec.reads.layers, "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
+        "reads": network.reads.layers, "options": {name: repr(value) for name, value in sorted(backbone.options.items())},
         "weights": _weights(network, start), "data": fingerprint, "encoded": _digest([encoded.lengths, encoded.values]),
         "stem": f"{type(stem).__module__}.{stem!r}", "length": network.recipe.length, "budget": network.recipe.budget,
         "precision": network.recipe.precision, "device": next(network.parameters()).device.type,
@@ -247,7 +247,7 @@ def _states(network: Network, encoded: Encoded, rows: np.ndarray, start: int) ->
     batch = network.batch(encoded, rows)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
     with torch.autocast(device.type, HALF.get(network.recipe.precision), enabled=network.recipe.precision in HALF):
-        hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.head_spec.reads)
+        hidden, mask = network.encoder.prefix(network.stem(inputs) if network.stem is not None else inputs, start, network.reads)
     given = inputs.get("attention_mask")
     # a model that shortens its input, or takes no mask, sees padding as it is: then every token is kept
     uniform = given is None or given.shape != hidden.shape[:2]
