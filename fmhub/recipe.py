@@ -64,9 +64,6 @@ class Recipe:
     """Validation readings without a new best before training stops; 0 never stops early, nor does any number with `keep=last`."""
     keep: Literal["best", "last"] = "best"
     """Which step is kept: of the latest validation reading within one standard error of the best one, or the last."""
-    reads: Literal["head", "summary"] = "head"
-    """What is read of the backbone: what the head asks for; or, where that is the last layer's mean, the quicker `summary` of it
-    (see `fmhub.task.Reads`)."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Arithmetic of the frozen layers and of training; what is trained is kept in single precision, whatever it is."""
     seed: int = 0

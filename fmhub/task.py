@@ -34,16 +34,12 @@ class Reads:
     token. `all` gives (examples, tokens, width) with a mask. A tuple of `layers` counts hidden states from the end
     (-1 is the last layer's); more than one gives a tuple of tensors.
 
-    `summary` is nearly the last layer's `mean`, for less: that layer gets the mean over real tokens in the first one's place,
-    and is computed for this token only (keys and values apart).
+    `summary` is the token whose state is to stand for all: the first, or the last of a causal model, whose first knows no other.
+    Classification and regression read it through a pooler (see `fmhub.heads.linear`).
     """
 
     tokens: Literal["first", "mean", "last", "all", "summary"] = "mean"
     layers: tuple[int, ...] = (-1,)
-
-    def __post_init__(self) -> None:
-        if self.tokens == "summary" and self.layers != (-1,):
-            raise UsageError(f"Reads: a summary is made by the last layer (-1), not by {self.layers}.")
 
 
 @dataclass
@@ -203,15 +199,6 @@ class HeadSpec(Protocol):
 
     def decode(self, outputs: Any) -> dict[str, Any]:
         """Columns of predictions, one entry an example: `prediction` and, where there are any, `scores`."""
-
-
-def reads_of(head: HeadSpec, recipe: Recipe) -> Reads:
-    """What is read of the backbone. Raises `UsageError` where `recipe.reads` does not go with the head."""
-    if recipe.reads == "head":
-        return head.reads
-    if head.reads not in (Reads("mean"), Reads("summary")):
-        raise UsageError("recipe.reads=summary stands for the mean of the last layer, and this task's head reads something else.")
-    return Reads("summary")
 
 
 class BaselineSpec(Protocol):

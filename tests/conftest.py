@@ -91,6 +91,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "bert": {**_TEXT_SHAPE, "max_position_embeddings": 64},
     "roberta": {**_TEXT_SHAPE, "max_position_embeddings": 66, "pad_token_id": 1},
     "llama": {**_TEXT_SHAPE, "num_key_value_heads": 2, "max_position_embeddings": 64},
+    "electra": {**_TEXT_SHAPE, "embedding_size": 16, "max_position_embeddings": 64},
     "vit": {**_IMAGE_SHAPE, "intermediate_size": 64},
     "dinov2": {**_IMAGE_SHAPE, "mlp_ratio": 2},
     "whisper": {

@@ -12,6 +12,7 @@ import transformers
 
 from fmhub.backbones.encoder import Encoder
 from fmhub.backbones.load import load
+from fmhub.backbones.structure import causal
 from fmhub.errors import FmhubError, UsageError
 from fmhub.task import Reads
 
@@ -72,26 +73,15 @@ def test_reads_several_layers(shaped):
         assert torch.allclose(one, state[:, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bert", "llama", "vit", "whisper"])
-def test_a_summary_is_made_by_the_last_layer_of_the_mean(shaped, kind):
-    encoder, batch = Encoder(shaped(kind)), inputs(kind)
-    hidden, mask = encoder.prefix(batch, 2)
-    mean = torch.stack([states[real].mean(0) for states, real in zip(hidden, mask, strict=True)])
-    given = torch.cat([mean[:, None], hidden[:, 1:]], dim=1)
-    expected = encoder(batch, Reads("first"), hidden=given, start=2).x
-    for packed in (encoder.packed, None):
-        encoder.packed = packed
-        for replay in ({}, {"hidden": hidden, "start": 2}):
-            assert torch.allclose(encoder(batch, Reads("summary"), **replay).x, expected, atol=1e-5)
-    assert not torch.allclose(encoder(batch, Reads("first")).x, expected, atol=1e-3)
-    with pytest.raises(UsageError, match="made by the last layer"):
-        Reads("summary", layers=(-1, -2))
+@pytest.mark.parametrize("kind", [*KINDS, "electra"])
+def test_a_causal_model_is_known_by_what_its_tokens_know(shaped, kind):
+    assert causal(shaped(kind).model) == (kind == "llama")
 
 
 def test_reads_leave_padding_out(shaped):
     encoder, batch = Encoder(shaped("bert")), inputs("bert")
     alone = {name: tensor[1:2, :5] for name, tensor in batch.items()}
-    for tokens in ("first", "mean", "last", "summary"):
+    for tokens in ("first", "mean", "last"):
         assert torch.allclose(encoder(batch, Reads(tokens)).x[1:2], encoder(alone, Reads(tokens)).x, atol=1e-6)
 
 

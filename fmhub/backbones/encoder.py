@@ -10,7 +10,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,8 +65,7 @@ class Encoder(nn.Module):
     def _padded(self, inputs: Mapping[str, torch.Tensor], reads: Reads, hidden: torch.Tensor | None, start: int) -> Features:
         with self.lock, self._replayed(inputs, hidden, start, reads), _recorded(self.structure.layers, reads.layers) as recorded:
             above = len(self.structure.layers) + 1 + max(reads.layers)  # the first layer that nobody reads
-            with _summed_up(self.structure.layers[-1], inputs) if reads.tokens == "summary" else nullcontext():
-                last = self._run(inputs)[0] if -1 in reads.layers else self._reach(inputs, above)
+            last = self._run(inputs)[0] if -1 in reads.layers else self._reach(inputs, above)
         states = tuple(last if layer == -1 else recorded[layer] for layer in reads.layers)
         mask = token_mask(inputs, last)
         chosen = tuple(_tokens(state, mask, reads.tokens) for state in states)
@@ -187,7 +186,7 @@ def pad(flat: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _tokens(state: torch.Tensor, mask: torch.Tensor, tokens: str) -> torch.Tensor:
-    if tokens in ("first", "summary"):
+    if tokens == "first":
         return state[:, 0]
     if tokens == "last":
         positions = torch.arange(mask.shape[1], device=mask.device)
@@ -196,23 +195,6 @@ def _tokens(state: torch.Tensor, mask: torch.Tensor, tokens: str) -> torch.Tenso
         weights = mask.to(state.dtype)[..., None]
         return (state * weights).sum(1) / weights.sum(1)
     return state
-
-
-@contextmanager
-def _summed_up(layer: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """`layer` gets the mean over real tokens in the first one's place."""
-
-    def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        hidden = arguments[0] if arguments else named["hidden_states"]
-        mean = _tokens(hidden, token_mask(inputs, hidden), "mean")
-        hidden = torch.cat([mean[:, None], hidden[:, 1:]], dim=1)
-        return ((hidden, *arguments[1:]), named) if arguments else ((), {**named, "hidden_states": hidden})
-
-    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

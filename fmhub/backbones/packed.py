@@ -139,13 +139,11 @@ class Packed:
         """
         count = len(self.blocks)
         flat = _even(flat)
-        picked = {"first": groups.starts, "summary": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
+        picked = {"first": groups.starts, "last": groups.starts + groups.lengths - 1}.get(tokens)
         states = {layer: _read(state, groups, tokens, picked) for layer, state in below.items()}
         x, done = flat, False
         for index in range(start, count + 1 + max(wanted)):  # nothing above what is read
             only = picked if index == count - 1 and -1 in wanted else None
-            if only is not None and tokens == "summary":
-                x = x.index_copy(0, only, _mean(x, groups))
             x, done = run(self.blocks[index], x, groups, only), only is not None
             if index - count in wanted and index < count - 1:
                 states[index - count] = _read(x, groups, tokens, picked)

@@ -61,7 +61,7 @@ class Classification:
         """(examples, width) -> logits (examples, labels)."""
         from fmhub.heads.linear import Linear
 
-        return Linear(backbone.width, len(self.labels), recipe.dropout, stem)
+        return Linear(backbone.width, len(self.labels), recipe.dropout, stem, pooler=self.reads.tokens == "summary")
 
     def line(self, numbers: np.ndarray, targets: dict[str, Any]) -> Line:
         """Where the layers begin that read a stem's plain numbers (examples, numbers) of the training part."""

@@ -60,7 +60,7 @@ class MultiLabel:
         """(examples, width) -> logits (examples, labels)."""
         from fmhub.heads.linear import Linear
 
-        return Linear(backbone.width, len(self.labels), recipe.dropout, stem)
+        return Linear(backbone.width, len(self.labels), recipe.dropout, stem, pooler=self.reads.tokens == "summary")
 
     def loss(self, outputs: torch.Tensor, targets: dict[str, Any], recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
         """Binary cross-entropy, the mean over labels."""

@@ -74,7 +74,7 @@ class Regression:
         """(examples, width) -> (examples, 1)."""
         from fmhub.heads.linear import Linear
 
-        return Linear(backbone.width, 1, recipe.dropout, stem)
+        return Linear(backbone.width, 1, recipe.dropout, stem, pooler=self.reads.tokens == "summary")
 
     def line(self, numbers: np.ndarray, targets: dict[str, Any]) -> Line:
         """Where the layers begin that read a stem's plain numbers (examples, numbers) of the training part."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from fmhub.backbones.structure import causal
 from fmhub.errors import UsageError
 from fmhub.heads.generation import sample, search
 from fmhub.stems.prose import between
@@ -122,23 +123,6 @@ class Said:
         """(rows, tokens) int64: the token after each, -1 after the last and at padding."""
         ids, mask = self.features.batch["input_ids"], self.features.batch["attention_mask"].bool()
         return nn.functional.pad(ids.masked_fill(~mask, -1)[:, 1:], (0, 1), value=-1)
-
-
-def causal(model: Any) -> bool:
-    """Whether no token knows a later one: tried out on four of them."""
-    from fmhub.backbones.structure import find
-
-    width = find(model).width
-    generator = torch.Generator().manual_seed(0)
-    states = torch.randn(1, 4, width, generator=generator)
-    other = torch.cat([states[:, :3], torch.randn(1, 1, width, generator=generator)], dim=1)
-    device = next(model.parameters()).device
-    try:
-        with torch.no_grad():
-            one, two = (model(inputs_embeds=given.to(device)).last_hidden_state[:, :3] for given in (states, other))
-    except (TypeError, ValueError):
-        return False
-    return bool(torch.allclose(one, two, atol=1e-4))
 
 
 def _taken(cache: Any, rows: torch.Tensor) -> Any:

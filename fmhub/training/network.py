@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from torch import nn
 from fmhub.backbones.adapter import attach
 from fmhub.backbones.encoder import Encoder
 from fmhub.backbones.load import Backbone
+from fmhub.backbones.structure import causal
 from fmhub.errors import UsageError
 from fmhub.recipe import Recipe
-from fmhub.task import Encoded, HeadSpec, Known, StemSpec, reads_of
+from fmhub.task import Encoded, HeadSpec, Known, Reads, StemSpec
 from fmhub.training.encodings import Encodings, within
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, stem: StemSpec, head: HeadSpec, recipe: Recipe, known: Known | None = None) -> None:
         """Attach the adapter and build stem and head; `recipe.seed` decides every initial value. Without `known` it waits for its file."""
         super().__init__()
-        self.reads = reads_of(head, recipe)
+        self.reads = _reads(head, backbone)
         if (deepest := -min(self.reads.layers)) > backbone.layer_count:
             raise UsageError(
                 f"The head reads layer {deepest} from the end; backbone {backbone.name!r} has {backbone.layer_count}. Use another."
@@ -81,6 +82,12 @@ class Network(nn.Module):
         """Encode a table, unless `encodings` has its rows; with `targets`, its truth too."""
         encoded = (encodings or Encodings())(self.stem_spec, table, self.backbone, self.recipe)
         return Part(table, encoded, self.head_spec.targets(table) if targets else None)
+
+
+def _reads(head: HeadSpec, backbone: Backbone) -> Reads:
+    if head.reads.tokens != "summary":
+        return head.reads
+    return replace(head.reads, tokens="last" if causal(backbone.model) else "first")
 
 
 def select(targets: dict[str, Any], rows: np.ndarray, device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fmhub import hub
 from fmhub.data.rules import KFold
 from fmhub.errors import UntrustedFile, UsageError
 from fmhub.recipe import Adapter, Lora, Recipe, override
-from fmhub.task import Task, reads_of
+from fmhub.task import Task
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,6 @@ def make(name: str, options: Options) -> Plan:
     task = replace(task, recipe=override(task.recipe, changes))
     if task.recipe.augment and not getattr(task.stem, "augments", True):
         raise UsageError(f"recipe.augment={task.recipe.augment:g}: nothing in {task.name} can be changed at random. Leave it at 0.")
-    reads_of(task.head, task.recipe)
     if options.backbone:
         task = replace(task, backbone=options.backbone)
     if options.data:

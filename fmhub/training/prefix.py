@@ -79,8 +79,6 @@ def frozen_below(network: Network) -> tuple[int, str]:
         return 0, "all layers are trained (recipe.lora.layers=last:K leaves some frozen)"
     reads = network.reads
     start = min(start, len(trained) + 1 + max(reads.layers))  # nothing above is read
-    if reads.tokens == "summary":
-        start = min(start, len(trained) - 1)  # it is the last layer that makes it
     if network.recipe.augment:
         return 0, "recipe.augment changes every example at random before them"
     return start, ""

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 BF16 = "recipe.precision=bf16"
-SUMMARY = "recipe.reads=summary"
 ARMS = {
     "trainer": [],
     "trainer, bf16": [BF16],
@@ -33,12 +32,6 @@ ARMS = {
     "last 2, second seed": ["recipe.lora.layers=last:2", "recipe.seed=1"],
     "last 1, second seed": ["recipe.lora.layers=last:1", "recipe.seed=1"],
     "last 2, one seed more": ["recipe.lora.layers=last:2", "recipe.seed=1", "--seeds=2"],
-    "all layers, summary": ["recipe.lora.layers=all", SUMMARY],
-    "last 3, summary": ["recipe.lora.layers=last:3", SUMMARY],
-    "last 2, summary": ["recipe.lora.layers=last:2", SUMMARY],
-    "last 2, summary, second seed": ["recipe.lora.layers=last:2", SUMMARY, "recipe.seed=1"],
-    "last 1, summary": ["recipe.lora.layers=last:1", SUMMARY],
-    "last 1, summary, second seed": ["recipe.lora.layers=last:1", SUMMARY, "recipe.seed=1"],
     "all layers, bf16": ["recipe.lora.layers=all", BF16],
     "last 3, bf16": ["recipe.lora.layers=last:3", BF16],
     "last 2, bf16": ["recipe.lora.layers=last:2", BF16],
@@ -68,11 +61,10 @@ def measure(options: Any, place: Path) -> dict[str, list[dict[str, Any]]]:
     backbone = prepare(options, place)
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in options.arms}
     for round_ in range(options.rounds):
+        home = place / f"home-{round_}"
+        home.mkdir()
+        (home / "backbones").symlink_to(backbone.parent.parent)
         for arm in options.arms:
-            home = place / f"home-{round_}{'-summary' * (SUMMARY in ARMS[arm])}"  # it would read the cache that a mean has filled
-            if not home.exists():
-                home.mkdir()
-                (home / "backbones").symlink_to(backbone.parent.parent)
             start = time.monotonic()
             own = run_trainer(options, place, backbone, arm) if arm.startswith("trainer") else run_fmhub(options, place, home, ARMS[arm])
             whole = time.monotonic() - start

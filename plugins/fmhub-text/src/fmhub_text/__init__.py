@@ -7,7 +7,7 @@ from typing import Any
 
 from fmhub import Recipe, Task, data, heads, hookimpl
 from fmhub.evaluation import baselines
-from fmhub.task import Reference
+from fmhub.task import Reads, Reference
 from fmhub_text import ratings, reuters, samples, spamassassin
 from fmhub_text.vader import Vader, VaderScale
 
@@ -93,7 +93,7 @@ def fmhub_tasks() -> Iterator[Task]:
         title="Your own texts, one label each",
         summary="fmhub run text-classification --data my.csv --columns text=review,label=stars",
         data=data.Required(),
-        head=heads.Classification(),
+        head=heads.Classification(reads=Reads("summary")),
         metrics=("f1_macro", "accuracy", "log_loss", "ece"),
         baselines=AGAINST,
         family="text",
