@@ -13,8 +13,26 @@ import os
 def collect_seldom() -> None:
     """A run's imports leave half a million objects for good: to look for cycles among them while they come, and again when the process
     ends, takes two seconds."""
+    global _ours
+    _ours = True
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
+
+
+def collect_later() -> None:
+    """After `collect_seldom`, where imports and a backbone's weights come next: not at all until `settle` (a fifth of a second)."""
+    if _ours:
+        gc.disable()
+
+
+def settle() -> None:
+    """What has come by now is not looked through any more; what comes from now on is."""
+    if _ours:
+        gc.freeze()
+        gc.enable()
+
+
+_ours = False
 
 
 def keep_memory() -> None:

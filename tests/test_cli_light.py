@@ -83,6 +83,21 @@ print(gc.get_threshold() != before)
     assert done.stdout.splitlines()[1:] == [str(ours)] * 2
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_no_cycles_are_looked_for_while_a_runs_imports_come(ours: bool) -> None:
+    code = f"""
+import gc
+from fmhub import process
+{ours} and process.collect_seldom()
+process.collect_later()
+print(gc.isenabled(), gc.get_freeze_count() > 0)
+process.settle()
+print(gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(not ours), "False", "True", str(ours)]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="another C library")
 @pytest.mark.parametrize(("kernels", "expected"), [("", "512"), ("7", "7")])
 def test_a_run_keeps_what_it_has_freed_and_few_kernels(kernels: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

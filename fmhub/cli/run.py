@@ -10,7 +10,7 @@ import click
 
 from fmhub.cli.output import emit_json, json_option, note
 from fmhub.errors import FmhubError, Stopped
-from fmhub.process import keep_memory
+from fmhub.process import collect_later, keep_memory
 
 
 @click.command()
@@ -67,6 +67,7 @@ def run(
     names = [f"{plugin.name}:{task.name}" for task, plugin in hub.tasks()] if every else list(tasks)
     if len(names) > 1 and (given["resume"] or given["output"]):
         raise click.UsageError("--resume and --output take one task.")
+    collect_later()
     keep_memory()
     options = {
         **given,

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from fmhub import errors, hub
 from fmhub.errors import FmhubError, UsageError
-from fmhub.process import collect_seldom, keep_memory
+from fmhub.process import collect_later, collect_seldom, keep_memory
 from fmhub.runs import folder as run_folder
 from fmhub.training import ranks
 
@@ -185,6 +185,7 @@ def _problem(
 def rank() -> None:
     """One rank of `launch`: the job is the first line of stdin; how it ended is said on stdout, which nobody else may use."""
     collect_seldom()
+    collect_later()
     keep_memory()
     from fmhub.training.execute import execute
     from fmhub.training.plan import Options, make

@@ -21,6 +21,7 @@ from fmhub.evaluation import metrics
 from fmhub.evaluation.intervals import standard_error
 from fmhub.evaluation.metrics.columns import columns as columns_of
 from fmhub.home import atomic, read_json
+from fmhub.process import settle
 from fmhub.runs import folder as run_folder
 from fmhub.task import HeadSpec, Known, StemSpec, Task
 from fmhub.training import checkpoint as checkpoints
@@ -136,6 +137,7 @@ def train_member(
     recipe = replace(member.task.recipe, seed=member.seed)
     stem, head = member.fitted()
     network = Network(load(), stem, head, recipe, member.known)
+    settle()
     total = sum(parameter.numel() for parameter in network.parameters())
     network.to(accelerator.device)
     parts = prepared(network, member, reporter.say, cache)
