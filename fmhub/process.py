@@ -26,8 +26,8 @@ def collect_later() -> None:
 
 
 def settle() -> None:
-    """What has come by now is not looked through any more; what comes from now on is."""
-    if _ours:
+    """After `collect_later`, once: what has come by then is not looked through any more, what comes from then on is."""
+    if _ours and not gc.isenabled():  # a later member would keep for good what the one before has left
         gc.freeze()
         gc.enable()
 
