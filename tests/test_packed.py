@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fmhub.backbones.adapter import attach, trainable
 from fmhub.backbones.encoder import Encoder
-from fmhub.backbones.packed import LoraLinear, Packed, block, packable
+from fmhub.backbones.linear import LoraLinear
+from fmhub.backbones.packed import Packed, block, packable
 from fmhub.recipe import Adapter, Lora, Recipe
 from fmhub.task import Reads
 
@@ -153,7 +154,7 @@ def test_every_kind_of_adapter(shaped, kind, method):
 
 
 def test_long_groups_take_torchs_kernel(shaped, monkeypatch):
-    monkeypatch.setattr("fmhub.backbones.packed.LONG", 4)
+    monkeypatch.setattr("fmhub.backbones.attention.LONG", 4)
     assert_same(both(encoder(shaped, "bert"), batch("bert", [5, 9, 2, 5]), Reads("mean")))
 
 

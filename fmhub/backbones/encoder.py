@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fmhub.backbones.attention import Groups
 from fmhub.backbones.load import Backbone
-from fmhub.backbones.packed import Groups, Packed, packable
+from fmhub.backbones.packed import Packed, packable
 from fmhub.task import Features, Reads
 
 _ALWAYS = {"use_cache": False, "interpolate_pos_encoding": True}

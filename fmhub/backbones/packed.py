@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fmhub.backbones.attention import Groups, attend, attend_once
+from fmhub.backbones.linear import affine, linear
 from fmhub.backbones.products import small_products
 from fmhub.backbones.structure import Structure
 
-LONG = 128
-"""Tokens above which torch's own attention kernel is as fast as three plain operations (which are twice as fast at
-20 tokens), and keeps less."""
 EVEN = 32
 """Packed tokens are filled up to a multiple of it, so that few kernels serve all batches: no two have the same number, and
 writing the kernels of a new one takes a sixth of a step."""
@@ -73,45 +72,6 @@ def block(layer: Any) -> Block | None:
             scales = (getattr(layer, "layer_scale1", None), getattr(layer, "layer_scale2", None))
             return Block(*(*parts, scales, heads, scaling, pre))
     return None
-
-
-@dataclass(frozen=True)
-class Groups:
-    """How packed tokens belong to examples: `order` are the examples, longest first; runs of `(length, count)` follow it."""
-
-    order: torch.Tensor
-    runs: tuple[tuple[int, int], ...]
-    starts: torch.Tensor
-    lengths: torch.Tensor
-    sorted: bool
-    """Whether the examples came in this order."""
-
-    @property
-    def tokens(self) -> int:
-        return sum(length * count for length, count in self.runs)
-
-    @classmethod
-    def of(cls, mask: torch.Tensor) -> Groups:
-        lengths = mask.sum(1)
-        lengths, order = torch.sort(lengths, descending=True, stable=True)
-        values, counts = torch.unique_consecutive(lengths, return_counts=True)
-        starts = torch.cumsum(lengths, 0) - lengths
-        runs = tuple(zip(values.tolist(), counts.tolist(), strict=True))
-        return cls(order, runs, starts, lengths, bool((order[1:] > order[:-1]).all()))
-
-    def pack(self, padded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(examples, tokens, width) -> (real tokens, width) in the groups' order."""
-        return padded[mask] if self.sorted else padded[self.order][mask[self.order]]
-
-    def unpack(self, flat: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The inverse of `pack`, with zeros where there is padding."""
-        padded = flat.new_zeros(*mask.shape, flat.shape[1])
-        padded[mask[self.order]] = flat
-        return self.restore(padded)
-
-    def restore(self, state: torch.Tensor) -> torch.Tensor:
-        """One entry an example, from the groups' order back to the batch's."""
-        return state if self.sorted else state[torch.argsort(self.order)]
 
 
 class Packed:
@@ -178,11 +138,8 @@ def packable(inputs: Mapping[str, torch.Tensor]) -> bool:
 def run(part: Block, x: torch.Tensor, groups: Groups, picked: torch.Tensor | None) -> torch.Tensor:
     """One layer over packed tokens (tokens, width); with `picked`, only those tokens come out, one an example."""
     h = part.norm1(x) if part.pre else x
-    key, value = linear(part.key, h), linear(part.value, h)
-    if picked is not None:
-        x, h = x[picked], h[picked]
-    attention = partial(attend, groups=groups, heads=part.heads, scaling=part.scaling, single=picked is not None)
-    a = linear(part.out, small_products(attention, linear(part.query, h), key, value))
+    a = linear(part.out, _attention(part, h, groups, picked))
+    x = x if picked is None else x[picked]
     if part.pre:
         x = x + _scaled(part.scales[0], a)
         return x + _scaled(part.scales[1], linear(part.down, part.activation(linear(part.up, part.norm2(x)))))
@@ -190,81 +147,13 @@ def run(part: Block, x: torch.Tensor, groups: Groups, picked: torch.Tensor | Non
     return part.norm2(linear(part.down, part.activation(linear(part.up, x))) + x)  # type: ignore[no-any-return]
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, heads: int, scaling: float, *, single: bool
-) -> torch.Tensor:
-    """Softmax attention within each example; `single`: one query an example. (tokens, width) or (examples, width); what
-    fills the tokens up attends to nothing and gets zeros."""
-    sizes = [length * count for length, count in groups.runs]
-    rest = len(key) - groups.tokens
-    queries = torch.split(query, [count for _, count in groups.runs] if single else [*sizes, rest])
-    results = []
-    # split, not slices: its backward joins the pieces once
-    for (length, count), *pieces in zip(groups.runs, queries, *(torch.split(one, [*sizes, rest]) for one in (key, value)), strict=False):
-        q, k, v = (piece.view(count, -1, heads, piece.shape[1] // heads).transpose(1, 2) for piece in pieces)
-        if q.shape[2] * length > LONG * LONG:
-            mixed = F.scaled_dot_product_attention(q, k, v, scale=scaling)
-        else:
-            mixed = ((q * scaling) @ k.transpose(-1, -2)).softmax(-1) @ v
-        results.append(mixed.transpose(1, 2).reshape(-1, query.shape[1]))
-    if rest and not single:
-        results.append(query.new_zeros(rest, query.shape[1]))
-    return results[0] if len(results) == 1 else torch.cat(results)
-
-
-def linear(module: Any, x: torch.Tensor) -> torch.Tensor:
-    """`module(x)`; frozen linear layers with LoRA, and no dropout at work, in one step that keeps little."""
-    lora = getattr(module, "lora_A", None)
-    if lora is None or len(lora) != 1 or module.merged or module.disable_adapters or _varied(module):
-        return module(x)  # type: ignore[no-any-return]
-    base, name = module.base_layer, next(iter(lora))
-    dropout = module.lora_dropout[name]
-    if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad) or (dropout.training and getattr(dropout, "p", 0)):
-        return module(x)  # type: ignore[no-any-return]
-    down, up = lora[name], module.lora_B[name]
-    parts = (base.weight, base.bias, down.weight, up.weight, module.scaling[name])
-    return LoraLinear.apply(x, *parts, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _varied(module: Any) -> bool:
-    """DoRA and other variants, whose formula is another."""
-    return bool(getattr(module, "lora_variant", None)) or any(getattr(module, "use_dora", {}).values())
-
-
-class LoraLinear(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T with W and b frozen, as x (W + s B A)^T + b; the backward pass skips what nobody asks for.
-
-    Where the rows are few, that sum would cost more than it saves, and in bfloat16 W would lose most of it: then it is the
-    products that are added.
-    """
-
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float, learning: bool) -> torch.Tensor:
-        ctx.scale = scale
-        ctx.folded = x.dtype in (torch.float32, torch.float64) and len(x) * sum(weight.shape) > weight.numel()
-        if ctx.folded:
-            weight = torch.addmm(weight, b, a, alpha=scale)
-            low, y = x @ a.t() if learning else None, F.linear(x, weight, bias)
-        else:
-            low = x @ a.t()
-            y = F.linear(x, weight, bias).addmm_(low, b.t(), alpha=scale)
-        ctx.save_for_backward(x, weight, a, b, low)
-        return y
-
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (dy,) = gradients
-        x, weight, a, b, low = ctx.saved_tensors
-        dlow = (dy @ b).mul_(ctx.scale)
-        # the thin factor on the left is several times as fast as on the right
-        db = (low.t() @ dy).t().mul(ctx.scale) if ctx.needs_input_grad[4] else None
-        da = dlow.t() @ x if ctx.needs_input_grad[3] else None
-        dx = dy @ weight if ctx.needs_input_grad[0] else None
-        if dx is not None and not ctx.folded:
-            dx.addmm_(dlow, a)
-        return dx, None, None, da, db, None, None
+def _attention(part: Block, h: torch.Tensor, groups: Groups, picked: torch.Tensor | None) -> torch.Tensor:
+    query = linear(part.query, h if picked is None else h[picked])
+    key, value = affine(part.key), affine(part.value)
+    if picked is not None and key is not None and value is not None:
+        return attend_once(query, h, key, value, groups, part.heads, part.scaling)
+    attention = partial(attend, groups=groups, heads=part.heads, scaling=part.scaling, single=picked is not None)
+    return small_products(attention, query, linear(part.key, h), linear(part.value, h))
 
 
 def _even(flat: torch.Tensor) -> torch.Tensor:
