@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmhub.backbones.adapter import attach, trainable
+from fmhub.backbones.attention import Attention, Groups, attend, attend_once
 from fmhub.backbones.encoder import Encoder
-from fmhub.backbones.linear import LoraLinear
+from fmhub.backbones.linear import Affine, LoraLinear
 from fmhub.backbones.packed import Packed, block, packable
 from fmhub.recipe import Adapter, Lora, Recipe
 from fmhub.task import Reads
@@ -191,6 +192,63 @@ def test_gradients_by_finite_differences(rows):
         one.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, bias, a, b, 0.7, True), (x, a, b))
     assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, w, None, a, b, 0.7, True), (x, a, b))
+
+
+def three():
+    """Of three examples, in tokens of which the last three only fill up: groups of one length."""
+    torch.manual_seed(0)
+    return Groups.of(torch.arange(4) < torch.tensor([4, 2, 2])[:, None])
+
+
+def drawn(*shapes):
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_attention_by_finite_differences(single):
+    groups = three()
+    given = drawn((3 if single else 11, 6), (11, 6), (11, 6))
+    assert torch.autograd.gradcheck(lambda *given: Attention.apply(*given, groups, 2, 0.3, single), given)
+    found = Attention.apply(*given, groups, 2, 0.3, single)
+    assert not found[groups.tokens :].any()
+    for index, rows in enumerate([slice(0, 4), slice(4, 6), slice(6, 8)]):
+        own = slice(index, index + 1) if single else rows
+        q, k, v = (one[which].unflatten(1, (2, 3)).transpose(0, 1) for one, which in zip(given, (own, rows, rows), strict=True))
+        expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(0, 1).flatten(1)
+        torch.testing.assert_close(found[own], expected)
+
+
+@pytest.mark.parametrize("rank", [0, 2], ids=["plain", "lora"])
+def test_one_query_needs_no_keys_and_values(rank):
+    groups = three()
+    query, states, *parts = drawn((3, 6), (11, 6), *((6, 6), (6,), (rank, 6), (6, rank)) * 2)
+    one, other = Affine(*parts[:4], 0.7), Affine(*parts[4:], 1.3)
+    key, value = (states @ part.weight.t() + part.bias + part.scale * (states @ part.down.t()) @ part.up.t() for part in (one, other))
+    learned = [query, states, *((one.down, one.up, other.down, other.up) if rank else ())]
+    results = attend_once(query, states, one, other, groups, 2, 0.3), attend(query, key, value, groups, 2, 0.3, single=True)
+    torch.testing.assert_close(*results)
+    weights = torch.randn_like(query)
+    for found, expected in zip(*(torch.autograd.grad((result * weights).sum(), learned) for result in results), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_one_token_that_is_read_costs_no_keys_and_values(shaped, monkeypatch):
+    """Where the head reads one token, the last layer's keys and values are computed for none, unless something random sees them."""
+    made = encoder(shaped, "bert", dropout=0.5)
+    asked, apply = [], LoraLinear.apply
+    last = made.structure.layers[-1].attention.self
+    for module in (last.key, last.value):
+        module.base_layer.register_forward_hook(lambda *_: asked.append(1))
+    weights = [module.base_layer.weight for module in (last.key, last.value)]
+    monkeypatch.setattr(
+        LoraLinear, "apply", lambda x, weight, *more: asked.extend(1 for one in weights if one is weight) or apply(x, weight, *more)
+    )
+    inputs = batch("bert", [6, 8])
+    for reads, training, count in ((Reads("first"), False, 0), (Reads("mean"), False, 2), (Reads("first"), True, 2)):
+        made(inputs, reads)  # compares the paths, once
+        asked.clear()
+        made.train(training)(inputs, reads)
+        assert len(asked) == count, (reads, training)
 
 
 @pytest.mark.parametrize("kind", PLAIN)

@@ -75,7 +75,7 @@ def test_the_setting_is_as_it_was_when_a_small_product_fails_and_whoever_leaves_
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     fast = fast_products()
     fast.__enter__()
-    with products._small_ones():
+    with products.small_ones():
         fast.__exit__(None, None, None)
         assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from fmhub.backbones.linear import Affine
-from fmhub.backbones.products import small_products
+from fmhub.backbones.products import small_ones, small_products
 
 LONG = 128
 """Tokens above which torch's own attention kernel is as fast as three plain operations (which are twice as fast at
@@ -60,21 +62,87 @@ def attend(
 ) -> torch.Tensor:
     """Softmax attention within each example; `single`: one query an example. (tokens, width) or (examples, width); what
     fills the tokens up attends to nothing and gets zeros."""
+    if single or groups.runs[0][0] <= LONG:
+        return Attention.apply(query, key, value, groups, heads, scaling, single)  # type: ignore[no-any-return, no-untyped-call]
+    return small_products(partial(_attend_long, groups=groups, heads=heads, scaling=scaling), query, key, value)
+
+
+def _attend_long(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, heads: int, scaling: float) -> torch.Tensor:
     sizes = [length * count for length, count in groups.runs]
     rest = len(key) - groups.tokens
-    queries = torch.split(query, [count for _, count in groups.runs] if single else [*sizes, rest])
     results = []
     # split, not slices: its backward joins the pieces once
-    for (length, count), *pieces in zip(groups.runs, queries, *(torch.split(one, [*sizes, rest]) for one in (key, value)), strict=False):
+    for (_, count), *pieces in zip(groups.runs, *(torch.split(one, [*sizes, rest]) for one in (query, key, value)), strict=False):
         q, k, v = (piece.view(count, -1, heads, piece.shape[1] // heads).transpose(1, 2) for piece in pieces)
-        if q.shape[2] * length > LONG * LONG:
-            mixed = F.scaled_dot_product_attention(q, k, v, scale=scaling)
-        else:
-            mixed = ((q * scaling) @ k.transpose(-1, -2)).softmax(-1) @ v
-        results.append(mixed.transpose(1, 2).reshape(-1, query.shape[1]))
-    if rest and not single:
-        results.append(query.new_zeros(rest, query.shape[1]))
-    return results[0] if len(results) == 1 else torch.cat(results)
+        results.append(F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).reshape(-1, query.shape[1]))
+    return torch.cat([*results, query.new_zeros(rest, query.shape[1])])
+
+
+class Attention(torch.autograd.Function):
+    """softmax(s q k^T) v within each example, by the BLAS; both passes write each group's results where they belong."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, query: Any, key: Any, value: Any, groups: Groups, heads: int, scaling: float, single: bool) -> torch.Tensor:
+        mixed, kept = _empty(query, len(query), len(groups.lengths) if single else groups.tokens), []
+        with small_ones():
+            for own, rows, count in _spans(groups, single):
+                q, k, v = (_apart(one, count, heads) for one in (query[own], key[rows], value[rows]))
+                p = _product(q, k.mT, scaling).softmax(-1)
+                _join(mixed[own], p @ v, count)
+                kept += [q, k, v, p]
+        ctx.save_for_backward(*kept)
+        ctx.groups, ctx.heads, ctx.scaling, ctx.single, ctx.rows = groups, heads, scaling, single, len(key)
+        return mixed
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (dmixed,), kept = gradients, iter(ctx.saved_tensors)
+        tokens = ctx.groups.tokens
+        dquery = _empty(dmixed, len(dmixed), len(ctx.groups.lengths) if ctx.single else tokens)
+        dkey, dvalue = (_empty(dmixed, ctx.rows, tokens) for _ in range(2))
+        with small_ones():
+            for own, rows, count in _spans(ctx.groups, ctx.single):
+                q, k, v, p = (next(kept) for _ in range(4))
+                d = _apart(dmixed[own], count, ctx.heads)
+                _join(dvalue[rows], p.mT @ d, count)
+                dscores = p * (d @ v.mT)
+                dscores -= p * dscores.sum(-1, keepdim=True)
+                _join(dquery[own], _product(dscores, k, ctx.scaling), count)
+                _join(dkey[rows], _product(dscores.mT, q, ctx.scaling), count)
+        return dquery, dkey, dvalue, None, None, None, None
+
+
+def _empty(like: torch.Tensor, rows: int, used: int) -> torch.Tensor:
+    """(rows, width of `like`), zeros from row `used` on."""
+    x = like.new_empty(rows, like.shape[1])
+    x[used:] = 0
+    return x
+
+
+def _spans(groups: Groups, single: bool) -> Iterator[tuple[slice, slice, int]]:
+    """Of each group: the rows of its queries, those of its tokens, and how many examples it has."""
+    query = token = 0
+    for length, count in groups.runs:
+        queries, tokens = count if single else count * length, count * length
+        yield slice(query, query + queries), slice(token, token + tokens), count
+        query, token = query + queries, token + tokens
+
+
+def _apart(x: torch.Tensor, count: int, heads: int) -> torch.Tensor:
+    """(examples x tokens, heads x width of a head) -> (examples x heads, tokens, width of a head)."""
+    x = x.view(count, -1, heads, x.shape[1] // heads).transpose(1, 2)
+    return x.reshape(-1, *x.shape[2:])
+
+
+def _join(into: torch.Tensor, x: torch.Tensor, count: int) -> None:
+    """The inverse of `_apart`, written into a part of a larger tensor."""
+    into.view(count, x.shape[1], -1, x.shape[2]).copy_(x.view(count, -1, *x.shape[1:]).transpose(1, 2))
+
+
+def _product(one: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.baddbmm(one.new_empty(1), one, other, beta=0, alpha=scale)
 
 
 def attend_once(
@@ -115,4 +183,4 @@ def _attend_once(
 
 def _of_heads(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """(heads x width of a head, any) -> (heads, width of a head, any)."""
-    return weight.view(heads, -1, weight.shape[1])
+    return weight.view(heads, len(weight) // heads, weight.shape[1])

@@ -36,35 +36,9 @@ def fast_products() -> Iterator[None]:
         _enter(-1, 0)
 
 
-def small_products(function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
-    """`function(*tensors)` with its products, and those of its backward pass, by the BLAS."""
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _Small.apply(function, *tensors)  # type: ignore[no-any-return, no-untyped-call]
-    with _small_ones():
-        return function(*tensors)
-
-
-class _Small(torch.autograd.Function):
-    """A graph within the graph, so that its backward pass can be seen to begin and to end."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
-        with _small_ones(), torch.enable_grad():
-            inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
-            result = function(*inner)
-        ctx.inner, ctx.result = inner, result
-        return result.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        asked = [tensor for tensor in ctx.inner if tensor.requires_grad]
-        with _small_ones():
-            found = iter(torch.autograd.grad(ctx.result, asked, gradients))
-        return None, *(next(found) if tensor.requires_grad else None for tensor in ctx.inner)
-
-
 @contextmanager
-def _small_ones() -> Iterator[None]:
+def small_ones() -> Iterator[None]:
+    """Within it, which is within `fast_products`, products are the BLAS's again."""
     if not _fast:
         yield
         return
@@ -73,6 +47,33 @@ def _small_ones() -> Iterator[None]:
         yield
     finally:
         _enter(0, -1)
+
+
+def small_products(function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+    """`function(*tensors)` with its products, and those of its backward pass, by the BLAS."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _Small.apply(function, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+    with small_ones():
+        return function(*tensors)
+
+
+class _Small(torch.autograd.Function):
+    """A graph within the graph, so that its backward pass can be seen to begin and to end."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+        with small_ones(), torch.enable_grad():
+            inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+            result = function(*inner)
+        ctx.inner, ctx.result = inner, result
+        return result.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        asked = [tensor for tensor in ctx.inner if tensor.requires_grad]
+        with small_ones():
+            found = iter(torch.autograd.grad(ctx.result, asked, gradients))
+        return None, *(next(found) if tensor.requires_grad else None for tensor in ctx.inner)
 
 
 def _enter(fast: int, small: int) -> None:
