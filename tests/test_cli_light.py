@@ -69,18 +69,51 @@ def test_costs_little_more_than_click_and_pluggy(arguments: list[str], most: flo
     assert ours < most * least
 
 
-@pytest.mark.parametrize(("given", "ours"), [("", True), ("['--version']", False)])
-def test_the_collector_is_spared_in_a_process_of_ours_alone(given: str, ours: bool) -> None:
+@pytest.mark.parametrize(("entry", "ours"), [("__main__ import process", True), ("cli import main as process", False)])
+def test_the_collector_is_spared_in_a_process_of_ours_alone(entry: str, ours: bool) -> None:
     code = f"""
 import atexit, gc
-from fmhub.cli import main
-atexit.register(lambda: print(gc.get_freeze_count() > 0))
+from fmhub.{entry}
 before = gc.get_threshold()
-main({given})
-print(gc.get_threshold() != before)
+atexit.register(lambda: print(gc.get_threshold() != before))
+process()
 """
     done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[1:] == [str(ours)] * 2
+    assert done.stdout.splitlines()[1:] == [str(ours)]
+
+
+LEAVE = """
+import atexit, sys, threading, time
+from fmhub.process import leave
+class Kept:
+    def __del__(self): print("taken apart")
+kept = Kept()
+atexit.register(print, "registered")
+{}
+print("said", end=" ")
+leave(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ("", "said registered\n"),
+        ("threading.Thread(target=time.sleep, args=[60], daemon=True).start()", "said registered\n"),
+        ("threading.Thread(target=lambda: (time.sleep(0.3), print('done'))).start()", "said done\nregistered\ntaken apart\n"),
+    ],
+    ids=["alone", "beside a daemon", "beside others"],
+)
+def test_a_process_of_ours_ends_at_once_unless_others_are_at_work(others: str, expected: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVE.format(others)], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (3, expected, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_cannot_be_written_at_the_end_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", LEAVE.format("")], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode not in (0, 3) and "No space left" in done.stderr
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from fmhub.errors import FmhubError, Stopped, nearest
-from fmhub.process import collect_seldom
 
 COMMANDS = {
     "tasks": ("listing", "List the tasks of every plugin."),
@@ -106,9 +105,7 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 it failed and says why, 2 wrong usage. Without `arguments` it is the process."""
-    if arguments is None:
-        collect_seldom()
+    """Run one command and return its exit code: 0 done, 1 it failed and says why, 2 wrong usage. `arguments` are else the process's own."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
