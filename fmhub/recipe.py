@@ -16,7 +16,9 @@ class Lora:
     """The shape of the low-rank update (Hu et al. 2021, arXiv:2106.09685)."""
 
     rank: int = 8
-    alpha: float = 16.0
+    alpha: float | None = None
+    """The update counts alpha / rank times; by default 16 where all layers carry LoRA, and 16 sqrt(N / K) where K of N do: each of
+    them has to change more."""
     dropout: float = 0.0
     layers: str = "all"
     """`all`, `last:K`, `head` (no LoRA, only what the checkpoint lacked) or `auto` (chosen from data size and budget)."""

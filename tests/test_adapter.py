@@ -55,6 +55,15 @@ def test_layers_that_carry_it(shaped, value, expected):
     assert {int(name.split(".layer.")[1].split(".")[0]) for name in names} == expected
 
 
+@pytest.mark.parametrize(
+    ("lora", "expected"),
+    [({}, 4), ({"layers": "last:9"}, 4), ({"layers": "last:1"}, 4 * 3**0.5), ({"alpha": 2, "layers": "last:1"}, 0.5), ({"alpha": 0}, 0)],
+)
+def test_fewer_layers_count_more_unless_alpha_is_given(shaped, lora, expected):
+    found = [module.scaling["default"] for module in attached(shaped, recipe(**lora)).modules() if hasattr(module, "lora_A")]
+    assert found and found == pytest.approx([expected] * len(found))
+
+
 def test_targets_are_exact_names(shaped):
     names = trainable(attached(shaped, recipe(targets=("query", "value"))))
     assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == {"query", "value"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,14 +42,14 @@ def attach(backbone: Backbone, recipe: Recipe, unread: int = 0) -> None:
         chosen = backbone.structure.layers[read - count : read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            inject(chosen, recipe)
+            inject(chosen, recipe, of=read)
     for name, parameter in model.named_parameters():
         if name.replace(".base_layer.", ".") in backbone.missing:
             parameter.requires_grad_(True)
 
 
-def inject(chosen: nn.Module, recipe: Recipe) -> None:
-    """Put the recipe's adapter into the linear layers of `chosen`; for `full` train `chosen` itself.
+def inject(chosen: nn.ModuleList, recipe: Recipe, of: int | None = None) -> None:
+    """Put the recipe's adapter into the linear layers of `chosen`, the last ones `of` so many, or all; for `full` train `chosen` itself.
 
     Raises `UsageError` for targets that it does not have.
     """
@@ -72,8 +73,9 @@ def inject(chosen: nn.Module, recipe: Recipe) -> None:
         inward = [name for name in targets if linears[name].in_features > linears[name].out_features]
         config = IA3Config(target_modules=targets, feedforward_modules=inward)
     else:
+        alpha = 16 * math.sqrt((of or len(chosen)) / len(chosen)) if recipe.lora.alpha is None else recipe.lora.alpha
         config = LoraConfig(
-            r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout, target_modules=targets,
+            r=recipe.lora.rank, lora_alpha=alpha, lora_dropout=recipe.lora.dropout, target_modules=targets,
             use_rslora=recipe.adapter.kind == "rslora", use_dora=recipe.adapter.kind == "dora",
         )  # fmt: skip
     inject_adapter_in_model(config, chosen)

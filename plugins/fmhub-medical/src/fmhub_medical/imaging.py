@@ -66,7 +66,7 @@ def tasks() -> Iterator[Task]:
         stem=Slices(size=56, shape="stretch", ground=(0, 0, 0)),
         head=Findings(labels=lesions.LABELS, reads=Reads("first")),
         metrics=("auc", sensitivity(1), sensitivity(4), "accuracy"),
-        recipe=Recipe(epochs=2, lr=5e-4, batch=32, class_weights="balanced", patience=0, keep="last", lora=Lora(layers="last:2")),
+        recipe=Recipe(epochs=2, lr=5e-4, batch=32, class_weights="balanced", patience=0, keep="last", lora=Lora(alpha=16, layers="last:2")),
         baselines=(baselines.Majority(), PixelLogistic(), baselines.FrozenLogistic()),
         references=(Reference("auc", 0.5, 0.7283),),
         family="medicine",

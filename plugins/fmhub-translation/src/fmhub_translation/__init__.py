@@ -29,7 +29,7 @@ def fmhub_tasks() -> Iterator[Task]:
             head=heads.Translation(language=code, pieces=8000, depth=1, beams=2),
             metrics=("chrf", "bleu_zh" if code == "zh" else "bleu", "marks_kept"),
             references=(Reference("chrf", *REFERENCE[code]),) if code in REFERENCE else (),
-            recipe=Recipe(epochs=0.15, lr=1e-3, length=96, lora=Lora(layers="last:2")),
+            recipe=Recipe(epochs=0.15, lr=1e-3, length=96, lora=Lora(alpha=16, layers="last:2")),
             baselines=(Copy(), Memory(), Phrases()),
             family="translation",
             licence="MPL-2.0, (c) LibreOffice contributors",
