@@ -33,7 +33,7 @@ def batch(kind: str, lengths: list[int], seed: int = 0) -> dict[str, torch.Tenso
 
 def encoder(shaped, kind: str, method: str = "lora", layers: str = "all", dropout: float = 0.0) -> Encoder:
     backbone = shaped(kind)
-    attach(backbone, Recipe(adapter=Adapter(kind=method), lora=Lora(rank=3, layers=layers, dropout=dropout)))
+    attach(backbone, Recipe(adapter=Adapter(kind=method), lora=Lora(rank=3, alpha=16, layers=layers, dropout=dropout)))
     made = Encoder(backbone)
     torch.manual_seed(3)
     for name, parameter in trainable(made).items():
@@ -127,13 +127,14 @@ def test_a_prefix_is_the_module_paths(shaped, kind, read, lengths, start):
     assert not hidden[~mask].any()
 
 
+@pytest.mark.parametrize("tokens", ["mean", "first"])
 @pytest.mark.parametrize("kind", PLAIN)
-def test_bfloat16_is_as_near_as_the_module_paths(shaped, kind):
+def test_bfloat16_is_as_near_as_the_module_paths(shaped, kind, tokens):
     """Both against float32: the packed path rounds no more than autocast of the model's own forward does."""
     made, inputs = encoder(shaped, kind).eval(), batch(kind, [5, 9, 2, 9])
-    _, (exact, wanted) = both(made, inputs, Reads("mean"))
+    _, (exact, wanted) = both(made, inputs, Reads(tokens))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        results = both(made, inputs, Reads("mean"))
+        results = both(made, inputs, Reads(tokens))
     errors = [
         (
             (states[0] - exact[0]).norm() / exact[0].norm(),
@@ -149,9 +150,17 @@ def test_bfloat16_is_as_near_as_the_module_paths(shaped, kind):
 
 @pytest.mark.parametrize("kind", ["bert", "vit"])
 @pytest.mark.parametrize("method", ["lora", "rslora", "dora", "ia3", "full"])
-def test_every_kind_of_adapter(shaped, kind, method):
+@pytest.mark.parametrize("tokens", ["mean", "first"])
+def test_every_kind_of_adapter(shaped, kind, method, tokens):
     made = encoder(shaped, kind, method).eval()
-    assert_same(both(made, batch(kind, [5, 9, 2]), Reads("mean")))
+    assert_same(both(made, batch(kind, [5, 9, 2]), Reads(tokens)))
+    if method != "full":
+        before = made(batch(kind, [5, 9, 2]), Reads(tokens)).x
+        for module in made.modules():
+            if hasattr(module, "merged"):
+                module.merge()
+        assert_same(results := both(made, batch(kind, [5, 9, 2]), Reads(tokens)))
+        torch.testing.assert_close(results[0][0][0], before, atol=1e-5, rtol=1e-5)
 
 
 def test_long_groups_take_torchs_kernel(shaped, monkeypatch):

@@ -20,13 +20,14 @@ class Affine(NamedTuple):
 
 
 def affine(module: Any) -> Affine | None:
-    """What a frozen linear layer, with LoRA or without, is; None where it is more: trained itself, DoRA, a dropout at work."""
+    """What a frozen linear layer is, with LoRA, without, or with any adapter merged; None where it is more: trained itself, DoRA,
+    a dropout at work."""
     base = getattr(module, "base_layer", module)
     if type(base) is not nn.Linear or any(parameter.requires_grad for parameter in base.parameters()):
         return None
-    if base is module:
-        return Affine(base.weight, base.bias, base.weight[:0], base.weight[:, :0], 0.0)
     lora = getattr(module, "lora_A", None)
+    if base is module or (module.merged and not module.disable_adapters):
+        return Affine(base.weight, base.bias, base.weight[:0], base.weight[:, :0], 0.0)
     if lora is None or len(lora) != 1 or module.merged or module.disable_adapters or _varied(module):
         return None
     name = next(iter(lora))
