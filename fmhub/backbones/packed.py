@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch import nn
 
 from fmhub.backbones.attention import Groups, attend, attend_once
 from fmhub.backbones.linear import affine, linear
-from fmhub.backbones.products import small_products
 from fmhub.backbones.structure import Structure
 
 EVEN = 32
@@ -152,8 +150,7 @@ def _attention(part: Block, h: torch.Tensor, groups: Groups, picked: torch.Tenso
     key, value = affine(part.key), affine(part.value)
     if picked is not None and key is not None and value is not None:
         return attend_once(query, h, key, value, groups, part.heads, part.scaling)
-    attention = partial(attend, groups=groups, heads=part.heads, scaling=part.scaling, single=picked is not None)
-    return small_products(attention, query, linear(part.key, h), linear(part.value, h))
+    return attend(query, linear(part.key, h), linear(part.value, h), groups, part.heads, part.scaling, single=picked is not None)
 
 
 def _even(flat: torch.Tensor) -> torch.Tensor:
