@@ -58,6 +58,7 @@ def keep_memory() -> None:
     import ctypes
 
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch asks for huge pages: a tenth of a step, where the system gives them
     mmap_threshold, trim_threshold = -3, -1  # malloc.h
     with contextlib.suppress(AttributeError, OSError):  # another C library
         library = ctypes.CDLL(None)

@@ -135,6 +135,23 @@ print(gc.get_freeze_count() <= kept)
     assert done.stdout.split() == [str(not ours), "False", "True", str(ours), "True"]
 
 
+def test_large_tensors_of_a_run_are_in_huge_pages_where_the_system_gives_them() -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    given = setting.is_file() and "[never]" not in setting.read_text()
+    code = """
+from pathlib import Path
+from fmhub.process import keep_memory
+keep_memory()
+import torch
+held = torch.ones(1 << 24)
+found = [line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("AnonHugePages")]
+print(int(found[0].split()[1]) >= 32 << 10)
+"""
+    if given:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "True\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="another C library")
 @pytest.mark.parametrize(("kernels", "expected"), [("", "512"), ("7", "7")])
 def test_a_run_keeps_what_it_has_freed_and_few_kernels(kernels: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
